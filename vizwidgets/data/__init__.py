@@ -1,0 +1,5 @@
+"""Pictures that work offline: procedural flowers, and photographs that installed packages ship."""
+
+from vizwidgets.data.flowers import BACKGROUNDS, COLOURS, KINDS, TEXTURES, Flower, Flowers, draw, drawing_hashes
+
+__all__ = ["BACKGROUNDS", "COLOURS", "KINDS", "TEXTURES", "Flower", "Flowers", "draw", "drawing_hashes"]
