@@ -39,7 +39,7 @@ def _outline(name: str, samples: int = 512) -> tuple[Array, Array]:
     width = s**rise * (1.0 - s) ** fall
     peak = rise / (rise + fall)
     width /= peak**rise * (1.0 - peak) ** fall
-    return width, np.clip(width * (rise / s - fall / (1.0 - s)), -12.0, 12.0)
+    return width, np.clip(width * (rise / s - fall / (1.0 - s)), -60.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -164,17 +164,19 @@ def _paint(canvas: Canvas, scale: float, index: Array, along: Array, across: Arr
     half = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
     steep = slopes[cell] * (width / length)
     half = half * width
-    slant = 1.0 + slant * slant
-    inside = (half - np.abs(across)) / np.sqrt(1.0 + steep * steep * slant)
-    inside = np.minimum(inside, np.minimum((length - along) / np.sqrt(slant), along + 0.02))
+    gap, slant = half - np.abs(across), 1.0 + slant * slant
+    ends = np.minimum((length - along) / np.sqrt(slant), along + 0.02)
+    steep = steep * steep * slant
     if brush.shadow:
-        soft = np.clip(1.0 + inside / brush.spread, 0.0, 1.0)
+        # Beyond a blunt tip the outline is so steep that the distance to it would vanish.
+        away = np.minimum(gap / np.sqrt(1.0 + np.minimum(steep, (12.0 * width / length) ** 2)), ends)
+        soft = np.clip(1.0 + away / brush.spread, 0.0, 1.0)
         amount = brush.shadow * soft * soft
         if brush.part:
             # Full shadows only between petals: what lies behind the flower is further away.
             amount *= 0.3 + 0.7 * (canvas.petals[index] + canvas.disc[index])
         canvas.darken(index, amount)
-    alpha = canvas.edge(inside, scale)
+    alpha = canvas.edge(np.minimum(gap / np.sqrt(1.0 + steep), ends), scale)
     keep = np.flatnonzero(alpha)
     s, half = np.clip(s[keep], 0.0, 1.0), half[keep]
     turned, number = (v[keep] if np.ndim(v) else v for v in (turned, number))
@@ -191,6 +193,12 @@ def _paint(canvas: Canvas, scale: float, index: Array, along: Array, across: Arr
     light -= brush.rib / (1.0 + 60.0 * square) * (1.0 - s)
     light += brush.fibre * np.cos(23.0 * q + 5.0 * detail[5])
     canvas.over(index[keep], colour * light, alpha[keep], brush.part)
+
+
+def _ruffle(tip: Array, first: Array, second: Array) -> tuple[Array, Array]:
+    """A wavy line across a petal, at `tip` in [-1, 1], and its slope."""
+    a, b = 5.0 * tip + first, 11.0 * tip + second
+    return 0.6 * np.sin(a) + 0.4 * np.sin(b), 3.0 * np.cos(a) + 4.4 * np.cos(b)
 
 
 def ring(canvas: Canvas, pose: Pose, brush: Brush, rng: np.random.Generator, *, count: int, length: float, width: float,
@@ -231,16 +239,14 @@ def ring(canvas: Canvas, pose: Pose, brush: Brush, rng: np.random.Generator, *, 
             along = along + arc * across * across
         if swirl:
             across = across + swirl * along * along
-        size, slant = lengths[number], 0.0
-        if notch or ruffle:
-            tip = np.clip(across / width, -1.0, 1.0)
+        tip, size, slant = np.clip(across / width, -1.0, 1.0), lengths[number], 0.0
         if notch:
             saw = np.pi * (teeth - 1.0)
-            size = size * (1.0 - notch * (0.5 + 0.5 * np.cos(saw * tip + np.pi * teeth)))
             slant = length * notch * 0.5 * saw / width * np.sin(saw * tip + np.pi * teeth)
+            size = size * (1.0 - notch * (0.5 + 0.5 * np.cos(saw * tip + np.pi * teeth)))
         if ruffle:
-            a, b = phases[:, number]
-            size = size * (1.0 + ruffle * (0.6 * np.sin(5.0 * tip + a) + 0.4 * np.sin(11.0 * tip + b)))
+            wave, slope = _ruffle(tip, *phases[:, number])
+            size, slant = size * (1.0 + ruffle * wave), length * ruffle / width * slope
         turned = pose.light - pose.lean - angles[number]
         _paint(canvas, pose.radius, ix, along, across, size, width, outline, turned, number, brush, slant)
 
@@ -256,13 +262,12 @@ def blade(canvas: Canvas, pose: Pose, brush: Brush, *, at: tuple[float, float] =
     c, s = np.cos(angle), np.sin(angle)
     along = u * c + v * s
     across = v * c - u * s - bend * along * np.abs(along)
-    size = length
+    size, slant = length, 0.0
     if ruffle:
-        a, b = brush.detail[number % 64, 6:8] * TURN
-        tip = np.clip(across / width, -1.0, 1.0)
-        size = length * (1.0 + ruffle * (0.6 * np.sin(5.0 * tip + a) + 0.4 * np.sin(12.0 * tip + b)))
+        wave, slope = _ruffle(np.clip(across / width, -1.0, 1.0), *brush.detail[number % 64, 6:8] * TURN)
+        size, slant = length * (1.0 + ruffle * wave), length * ruffle / width * slope
     turned = pose.light - pose.lean - pose.roll - angle
-    _paint(canvas, pose.radius, index, along, across, size, width, outline, turned, number, brush)
+    _paint(canvas, pose.radius, index, along, across, size, width, outline, turned, number, brush, slant)
 
 
 def dome(canvas: Canvas, pose: Pose, *, radius: float, dark: Array, bright: Array, florets: tuple[int, int] = (13, 21),

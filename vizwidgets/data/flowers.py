@@ -225,7 +225,7 @@ class Flowers(Dataset):
             "centre": [rng.uniform(-0.14, 0.14), rng.uniform(-0.20, 0.04)],
             "radius": rng.uniform(0.62, 0.78), "roll": rng.uniform(-1.0, 1.0) * kind.roll,
             "tilt": rng.uniform(0.0, 1.0) * kind.tilt, "lean": rng.uniform(-0.6, 0.6), "light": rng.uniform(-2.6, -0.5),
-            "tint": rng.uniform(-0.05, 0.05, 3).tolist(), "exposure": rng.uniform(0.92, 1.08), "warmth": rng.uniform(-0.04, 0.06),
+            "tint": rng.uniform(-0.05, 0.05, 3).tolist(), "exposure": rng.uniform(0.90, 1.05), "warmth": rng.uniform(-0.04, 0.06),
             "vignette": rng.uniform(0.03, 0.14), "front": "nothing" if self.clean else front,
             "blur": 0.0 if self.clean else max(0.0, rng.uniform(-0.008, 0.010)),
             "grain": 0.0 if self.clean else rng.uniform(0.002, 0.011),
