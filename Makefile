@@ -1,0 +1,33 @@
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: lab test check bench slow clean
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[test,bench]"
+	touch $(READY)
+
+lab: $(READY)       ## open JupyterLab on the first notebook
+	$(BIN)/jupyter lab notebooks/00_first_look.ipynb
+
+test: check         ## everything: lint, types, fast tests, browser, notebooks
+	$(BIN)/python -m pytest tests -m "browser and not slow"
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg -n 2 --dist loadfile notebooks
+
+check: $(READY)     ## lint, types and the fast tests
+	$(BIN)/ruff check vizwidgets tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests -m "not browser and not slow" -n 2
+
+bench: $(READY)     ## measure; writes benchmarks/results.md
+	$(BIN)/python -m benchmarks
+
+slow: $(READY)      ## long tests
+	$(BIN)/python -m pytest tests -m slow
+
+clean:
+	rm -rf $(VENV) dist build

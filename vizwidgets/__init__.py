@@ -1,0 +1,45 @@
+"""Look inside convolutional networks, live, in the notebook."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from vizwidgets import data
+from vizwidgets.core.capture import extract
+from vizwidgets.core.image import Image
+from vizwidgets.core.net import Net, as_net
+from vizwidgets.core.optimize import Run, gradient, score
+from vizwidgets.core.targets import Channel, Logit, Neuron, Probability, Target
+from vizwidgets.load import image, load
+from vizwidgets.methods import activation_maps
+from vizwidgets.recipe import rerun
+
+__version__ = "0.1.0"
+
+# Widgets are imported when one is first used: the engine works without a notebook.
+_WIDGETS = {
+    "ChannelGrid": "channel_grid",
+    "Explorer": "explorer",
+    "LayerPicker": "layer_picker",
+    "explore": "explorer",
+}
+
+__all__ = [  # noqa: RUF022
+    "load", "image", "as_net", "Net", "Image", "extract", "data",
+    "Target", "Logit", "Probability", "Channel", "Neuron", "score", "gradient", "Run",
+    "activation_maps", "rerun",
+    "Explorer", "explore", "LayerPicker", "ChannelGrid",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WIDGETS:
+        value = getattr(import_module(f"vizwidgets.widgets.{_WIDGETS[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'vizwidgets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WIDGETS})

@@ -1,0 +1,225 @@
+"""Images as users bring them, turned into tensors in [0, 1]; and `Image`, a picture that compares by its pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image as PILImage
+from PIL import ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from .net import Net
+from .picture import png, to_pixels
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Image:
+    """A picture ready for a network, with where it came from and what was done to it; equal by its pixels.
+
+    Attributes
+    ----------
+    pixels : Tensor
+        (1, C, H, W) in [0, 1], float32 (float64 stays).
+    source : str
+        File name, or what kind of object it was.
+    notes : tuple of str
+        What was done on the way: "turned upright (EXIF)", "resized 4000×3000 to 128×96", ...
+    """
+
+    pixels: Tensor
+    source: str = "tensor"
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of shape and pixels."""
+        data = self.pixels.detach().cpu().contiguous()
+        return hashlib.sha256(f"{tuple(data.shape)}{data.dtype}".encode() + data.numpy().tobytes()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the pixels are the same."""
+        return isinstance(other, Image) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        """Of the pixels."""
+        return hash(self.sha256)
+
+    def __repr__(self) -> str:
+        """Source, size and notes."""
+        _, c, h, w = self.pixels.shape
+        return f"Image({self.source}, {c}×{h}×{w}{''.join('; ' + n for n in self.notes)})"
+
+    def picture(self) -> PILImage.Image:
+        """The picture itself."""
+        return PILImage.fromarray(to_pixels(self.pixels[0]))
+
+    def _repr_png_(self) -> bytes:
+        return png(self.picture())
+
+
+def pixels(images: Any) -> Tensor:
+    """The tensor (B, C, H, W) in an `Image` or tensor, or an error that says what was expected."""
+    x = images.pixels if isinstance(images, Image) else images
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"images are a tensor (B, C, H, W) in [0, 1], not {type(x).__name__}; vizwidgets.image(source, net) makes one"
+        )
+    if x.dim() == 3:
+        x = x[None]
+    if x.dim() != 4 or 0 in x.shape:
+        raise ValueError(f"images are a tensor (B, C, H, W), not {tuple(x.shape)}")
+    return x if x.is_floating_point() else x.float() / 255
+
+
+def open_image(source: Any, net: Net | None = None) -> Image:
+    """`source` as an `Image`, prepared as `net` was trained; see `vizwidgets.image`, which gives its pixels."""
+    if isinstance(source, Image):
+        return source
+    notes: list[str] = []
+    if isinstance(source, (str, Path)):
+        name, x = Path(source).name, _from_pil(_opened(_read(Path(source)), Path(source).name), notes)
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        name, x = "bytes", _from_pil(_opened(bytes(source), "the bytes"), notes)
+    elif isinstance(source, PILImage.Image):
+        name, x = Path(getattr(source, "filename", "") or "picture").name, _from_pil(source, notes)
+    elif isinstance(source, np.ndarray):
+        name, x = "array", _from_numbers(torch.from_numpy(np.ascontiguousarray(source)), notes, channels_last=True, net=net)
+    elif isinstance(source, Tensor):
+        name, x = "tensor", _from_numbers(source.detach(), notes, channels_last=False, net=net)
+    else:
+        raise TypeError(f"an image is a path, bytes, PIL image, array or tensor, not {type(source).__name__}")
+    if net is not None:
+        x = _prepared(x, net, notes)
+    return Image(x, name, tuple(notes))
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not an image")
+    if not path.exists():
+        near = [p.name for p in path.parent.glob("*") if p.suffix.lower() in PILImage.registered_extensions()]
+        there = f"; in that folder: {', '.join(sorted(near)[:8])}" if near else ""
+        raise FileNotFoundError(f"no image {str(path)!r}{there}")
+    return path.read_bytes()
+
+
+def _opened(data: bytes, name: str) -> PILImage.Image:
+    if not data:
+        raise ValueError(f"{name} is empty: 0 bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PILImage.DecompressionBombWarning)
+            picture = PILImage.open(io.BytesIO(data))
+            picture.load()
+    except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning) as e:
+        limit = (PILImage.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise ValueError(
+            f"{name} claims to have more than {limit:.0f} million pixels and was not decoded; scale it down first, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from e
+    except UnidentifiedImageError:
+        raise ValueError(f"{name} is not an image of a known format ({len(data):,} bytes, starting {data[:8]!r})") from None
+    except Exception as e:  # decoders raise OSError, SyntaxError, struct.error and others
+        raise ValueError(f"{name} is a damaged image: {e}") from e
+    return picture
+
+
+def _from_pil(picture: PILImage.Image, notes: list[str]) -> Tensor:
+    if getattr(picture, "n_frames", 1) > 1:
+        notes.append(f"first of {picture.n_frames} frames")  # type: ignore[attr-defined]
+    upright = ImageOps.exif_transpose(picture)
+    if upright.size != picture.size or picture.getexif().get(0x0112, 1) != 1:
+        notes.append("turned upright (EXIF)")
+    picture = upright
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        values = torch.from_numpy(np.array(picture, dtype=np.float64))
+        top = 65535.0 if picture.mode != "F" and values.max() > 255 else 255.0 if values.max() > 1 else 1.0
+        if top == 65535.0:
+            notes.append("16 bit")
+        notes.append("grey")
+        return (values / top).float().clamp(0, 1)[None, None]
+    if picture.mode in ("L", "1"):
+        notes.append("grey")
+        return torch.from_numpy(np.array(picture.convert("L"), dtype=np.float32) / 255)[None, None]
+    if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "La", "PA", "RGBa"):
+        rgba = picture.convert("RGBA")
+        if np.asarray(rgba)[..., 3].min() < 255:
+            notes.append("transparent parts on white")
+        picture = PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba)
+    elif picture.mode != "RGB":
+        notes.append(f"{'palette' if picture.mode == 'P' else picture.mode} to RGB")
+    return torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def _from_numbers(x: Tensor, notes: list[str], channels_last: bool, net: Net | None) -> Tensor:
+    shape, known = tuple(x.shape), {1, 3, 4} | ({net.channels} if net else set())
+    if x.dim() == 4 and x.shape[0] == 1:
+        x = x[0]
+    if x.dim() == 2:
+        x = x[None]
+    elif x.dim() == 3:
+        last, first = x.shape[2] in known, x.shape[0] in known
+        if last and (channels_last or not first):
+            x = x.permute(2, 0, 1)
+        elif not first and net is not None:
+            raise ValueError(f"an image of {net.name} has {net.channels} channels; this has the shape {shape}")
+    if x.dim() != 3 or 0 in x.shape:
+        raise ValueError(f"an image is (H, W), (H, W, C) or (C, H, W), not {shape}")
+    if x.dtype == torch.bool:
+        x = x.float()
+    elif not x.is_floating_point():
+        top = 255 if x.dtype == torch.uint8 else 65535 if x.dtype in (torch.uint16, torch.int32) and x.max() > 255 else 255
+        if top == 65535:
+            notes.append("16 bit")
+        x = x.double().div(top).float()
+    elif x.dtype != torch.float64:
+        x = x.float()
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("the image has NaN or infinite values")
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError(
+            f"floating-point images are in [0, 1]; this one goes from {x.min():.3g} to {x.max():.3g}. "
+            "Give uint8 for 0-255, and do not normalise: the network does that itself"
+        )
+    if x.shape[0] == 4 and (net is None or net.channels != 4):
+        notes.append("transparent parts on white")
+        x = x[:3] * x[3:] + 1 - x[3:]
+    return x[None].contiguous()
+
+
+def _prepared(x: Tensor, net: Net, notes: list[str]) -> Tensor:
+    have, want = x.shape[1], net.channels
+    if have != want:
+        if have == 1:
+            x = x.expand(-1, want, -1, -1)
+            notes.append(f"grey repeated in {want} channels")
+        elif want == 1 and have == 3:
+            # ITU-R BT.601 luma, as PIL converts to grey.
+            x = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+            notes.append("colour to grey")
+        else:
+            raise ValueError(f"{net.name} takes images of {want} channels; this one has {have}")
+    h, w = x.shape[2:]
+    if (h, w) == net.size:
+        return x.contiguous()
+    scale = net.resize / min(h, w)
+    new = tuple(max(s, c) for s, c in zip((int(h * scale), int(w * scale)), net.size, strict=True))
+    new = (net.resize, new[1]) if h <= w and net.resize >= net.size[0] else new
+    new = (new[0], net.resize) if w <= h and net.resize >= net.size[1] else new
+    if new != (h, w):
+        # Decoded photographs are averaged over the area when made smaller, as in the networks' own training transforms.
+        x = F.interpolate(x, new, mode=net.interpolation, antialias=True, align_corners=False).clamp(0, 1)
+        notes.append(f"resized {w}×{h} to {new[1]}×{new[0]}")
+    top, left = round((new[0] - net.size[0]) / 2), round((new[1] - net.size[1]) / 2)
+    if new != net.size:
+        notes.append(f"cropped to {net.size[1]}×{net.size[0]}")
+    return x[:, :, top : top + net.size[0], left : left + net.size[1]].contiguous()

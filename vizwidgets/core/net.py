@@ -1,0 +1,342 @@
+"""A network with all that belongs to it: preprocessing, class names, layer table."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isqrt
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from .errors import unknown
+from .hooks import first_tensor
+from .layers import LayerTable, layer_table
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_USUAL_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 48, 16, 512)
+
+# By module, never by Net: what is kept here must not keep the user's module alive.
+_LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_TABLES: WeakKeyDictionary[nn.Module, dict[Any, LayerTable]] = WeakKeyDictionary()
+_SIZES: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
+_DIGESTS: WeakKeyDictionary[nn.Module, tuple[Any, str]] = WeakKeyDictionary()
+_REFUSES_CHANNELS_LAST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_MAKE_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """A module that takes images in [0, 1] and gives class scores; made by `load` and `as_net`.
+
+    ``net(x)`` takes images (B, C, H, W) in [0, 1], moves them to the module's device and dtype, normalises them and gives
+    its output in float32 (float64 stays). It never resizes. Evaluation mode holds inside the call; the user's flags are
+    put back.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+    mean, std : tuple of float
+        Per channel, in units of [0, 1] pixels; 0 and 1 for a module that takes the pixels as they are.
+    resize : int
+        Length of an image's shorter side before the crop, in pixels.
+    size : tuple of int
+        Height and width of the crop: the images it was trained with.
+    interpolation : str
+        "bilinear" or "bicubic".
+    channels : int
+        Channels of an image.
+    labels : tuple of str
+        Class names; empty where there are none.
+    layouts : mapping
+        Layouts of layers that the user has set: "NCHW", "NHWC", "tokens" or "vector".
+    name : str
+    """
+
+    module: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: int
+    size: tuple[int, int]
+    interpolation: str = "bilinear"
+    channels: int = 3
+    labels: tuple[str, ...] = ()
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Class scores (B, classes) of images (B, C, H, W) in [0, 1]."""
+        if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] != self.channels:
+            came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(f"{self.name or 'the network'} takes images (B, {self.channels}, H, W) in [0, 1], not {came}")
+        with self.lock, evaluating(self.module):
+            x = self._normalised(images)
+            fast = x.shape[1] > 1 and not _REFUSES_CHANNELS_LAST.get(self.module, False)
+            if not fast:
+                return self._scores(self.module(x))
+            try:
+                return self._scores(self.module(x.contiguous(memory_format=torch.channels_last)))
+            except RuntimeError as e:
+                # A module that flattens by `.view` cannot take the faster memory layout.
+                if "view size is not compatible" not in str(e):
+                    raise
+                _REFUSES_CHANNELS_LAST[self.module] = True
+                return self._scores(self.module(x))
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        parameter = next((p for p in self.module.parameters() if p.is_floating_point()), images)
+        x = images.to(parameter.device, parameter.dtype) if parameter.is_floating_point() else images
+        if any(self.mean) or any(s != 1 for s in self.std):
+            mean, std = (x.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
+            x = (x - mean) / std
+        return x
+
+    def _scores(self, output: Any) -> Tensor:
+        if isinstance(output, dict):
+            named = next((output[k] for k in ("logits", "out") if isinstance(output.get(k), Tensor)), None)
+            tensors = [v for v in output.values() if isinstance(v, Tensor)]
+            if named is None and len(tensors) != 1:
+                raise TypeError(
+                    f"{self.name or 'the network'} returns a dict with {', '.join(map(repr, output))}; none is called "
+                    "'logits' or 'out'. Wrap it in a module that returns the class scores"
+                )
+            output = tensors[0] if named is None else named
+        scores = first_tensor(output)
+        if scores is None:
+            raise TypeError(f"{self.name or 'the network'} returns {type(output).__name__}, not class scores (B, classes)")
+        if scores.dim() > 2:
+            scores = scores.flatten(2).mean(2)  # class maps: one score per class
+        return scores if scores.dtype == torch.float64 else scores.float()
+
+    @cached_property
+    def layers(self) -> LayerTable:
+        """Name, kind, output shape, parameters and receptive field of every layer; see `Layer`."""
+        with self.lock, evaluating(self.module):
+            # A module whose structure has changed since gets a table of its own.
+            key = (self.size, self.channels, tuple(self.layouts.items()), _structure(self.module))
+            tables = _TABLES.setdefault(self.module, {})
+            if key not in tables:
+                try:
+                    tables[key] = layer_table(self.module, self.size, self.channels, self.layouts)
+                except (ValueError, LookupError):
+                    raise
+                except Exception as e:
+                    raise RuntimeError(
+                        f"{self.name or 'the network'} failed on an image ({self.channels}, {self.size[0]}, {self.size[1]}): "
+                        f"{type(e).__name__}: {e}. If the size is wrong: as_net(module, size=...)"
+                    ) from e
+            return tables[key]
+
+    @property
+    def lock(self) -> Any:
+        """Held for the length of a pass, so that two threads never run the same module at once."""
+        with _MAKE_LOCK:
+            return _LOCKS.setdefault(self.module, threading.RLock())
+
+    def label(self, index: int) -> str:
+        """The name of class `index`."""
+        return self.labels[index] if 0 <= index < len(self.labels) else f"class {index}"
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all weights and buffers; worked out again when one of them has changed."""
+        state = {k: v for k, v in self.module.state_dict().items() if isinstance(v, Tensor)}
+        stamp = tuple((k, v.data_ptr(), v._version) for k, v in state.items())
+        known = _DIGESTS.get(self.module)
+        if known is None or known[0] != stamp:
+            digest = hashlib.sha256()
+            for key, value in state.items():
+                digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+                digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            known = _DIGESTS[self.module] = (stamp, digest.hexdigest())
+        return known[1]
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, dict.fromkeys(self.size))) if self.size[0] != self.size[1] else str(self.size[0])
+        classes = f", {len(self.labels)} classes" if self.labels else ""
+        plain = "" if any(self.mean) or any(s != 1 for s in self.std) else ", not normalised"
+        return f"Net({self.name or type(self.module).__name__}, {self.channels}×{size} px{classes}{plain})"
+
+
+def as_net(
+    module: nn.Module | Net,
+    *,
+    size: int | tuple[int, int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    resize: int | None = None,
+    interpolation: str | None = None,
+    channels: int | None = None,
+    labels: Iterable[str] | None = None,
+    layouts: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Net:
+    """A `Net` from one's own module. What is not given is looked up in the module or, for `size`, tried out.
+
+    torchvision's classifiers are known by their module, timm's by their ``pretrained_cfg``: their normalisation is used.
+    Any other module without `mean` and `std` is fed the pixels in [0, 1] as they are. DataParallel and compiled modules
+    are unwrapped.
+
+    Parameters
+    ----------
+    module : torch.nn.Module or Net
+    size : int or (height, width)
+        Of the images it was trained with, in pixels.
+    mean, std : float or one per channel
+        In units of [0, 1] pixels.
+    resize : int
+        Length of the shorter side before the crop; by default 256/224 of `size` where it is cropped at all.
+    interpolation : {"bilinear", "bicubic"}
+    channels : int
+        Of an image; by default what the first convolution takes.
+    labels : iterable of str
+        Class names.
+    layouts : mapping of layer name to {"NCHW", "NHWC", "tokens", "vector"}
+        For layers whose layout is not recognised.
+    name : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is not a module, for impossible options, and for weights that are not finite.
+
+    Examples
+    --------
+    >>> as_net(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(2704, 10)))
+    Net(Sequential, 1×28 px, not normalised)
+    """
+    given = {"size": size, "mean": mean, "std": std, "resize": resize, "interpolation": interpolation,
+             "channels": channels, "labels": labels, "layouts": layouts, "name": name}  # fmt: skip
+    if isinstance(module, Net):
+        if all(v is None for v in given.values()):
+            return module
+        given = {k: getattr(module, k) if v is None else v for k, v in given.items()}
+        if size is not None and resize is None:
+            given["resize"] = None
+        return as_net(module.module, **given)
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        raise TypeError(f"{module.__name__} is a class; give an instance: {module.__name__}()")
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"a network is a torch.nn.Module or what load() gives, not {type(module).__name__}")
+    module = _unwrapped(module)
+    cfg = _known_preprocessing(module)
+    channels = channels or cfg.get("channels") or _first_channels(module)
+    if interpolation not in (None, "bilinear", "bicubic"):
+        raise ValueError(f"interpolation: {unknown('interpolation', interpolation, ('bilinear', 'bicubic'))}")
+    crop = _pair(size) if size is not None else cfg.get("size") or _tried_size(module, channels)
+    return Net(
+        module,
+        _per_channel("mean", mean if mean is not None else cfg.get("mean", 0.0), channels),
+        _per_channel("std", std if std is not None else cfg.get("std", 1.0), channels),
+        resize or cfg.get("resize") or round(min(crop) * 256 / 224),
+        crop,
+        interpolation or cfg.get("interpolation", "bilinear"),
+        channels,
+        tuple(map(str, labels or ())),
+        dict(layouts or {}),
+        name or type(module).__name__,
+    )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the length of the body; every flag is put back."""
+    training = [m for m in module.modules() if m.training]
+    for m in training:
+        m.training = False
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+
+
+def check_finite(module: nn.Module, what: str) -> None:
+    """Refuse weights that are not finite, naming the first such tensor."""
+    for key, value in module.state_dict().items():
+        if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            bad = int((~torch.isfinite(value)).sum())
+            raise ValueError(f"{what}: {bad} of the {value.numel()} numbers in {key!r} are NaN or infinite")
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    while True:
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            module = module.module
+        elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
+            module = module._orig_mod
+        else:
+            return module
+
+
+def _known_preprocessing(module: nn.Module) -> dict[str, Any]:
+    # Recognised by name, so that neither library need be installed.
+    cfg = getattr(module, "pretrained_cfg", None)
+    if isinstance(cfg, dict) and "mean" in cfg and "input_size" in cfg:
+        c, h, w = cfg["input_size"]
+        interpolation = cfg.get("interpolation", "bilinear")
+        return {"mean": cfg["mean"], "std": cfg["std"], "size": (h, w), "channels": c,
+                "resize": round(min(h, w) / cfg.get("crop_pct", 1.0)),
+                "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else "bilinear"}  # fmt: skip
+    if type(module).__module__.startswith("torchvision.models.") and _first_channels(module) == 3:
+        return {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    return {}
+
+
+def _first_channels(module: nn.Module) -> int:
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            return m.in_channels
+        if isinstance(m, nn.Linear):
+            for channels in (1, 3):
+                if m.in_features % channels == 0 and isqrt(m.in_features // channels) ** 2 * channels == m.in_features:
+                    return channels
+    return 3
+
+
+def _tried_size(module: nn.Module, channels: int) -> tuple[int, int]:
+    if module in _SIZES:
+        return _SIZES[module]
+    with evaluating(module), torch.no_grad():
+        parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+        linear = next((m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))), None)
+        flat = [isqrt(linear.in_features // channels)] if isinstance(linear, nn.Linear) else []
+        errors = []
+        for side in (*flat, *_USUAL_SIZES):
+            try:
+                module(torch.full((1, channels, side, side), 0.5, device=parameter.device, dtype=parameter.dtype))
+            except Exception as e:
+                errors.append(f"{type(e).__name__}: {e}")
+            else:
+                _SIZES[module] = (side, side)
+                return side, side
+    raise ValueError(
+        f"{type(module).__name__} takes no image of a usual size ({', '.join(map(str, _USUAL_SIZES))} px); "
+        f"give as_net(module, size=...). At 224 px it failed with {errors[len(flat)]}"
+    )
+
+
+def _structure(module: nn.Module) -> int:
+    return hash(tuple((n, type(m).__name__, getattr(m, "inplace", None)) for n, m in module.named_modules()))
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or any(not isinstance(s, int) or s < 1 for s in pair):
+        raise ValueError(f"size is a number of pixels or (height, width), not {size!r}")
+    return pair
+
+
+def _per_channel(what: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    values = (float(value),) * channels if isinstance(value, (int, float)) else tuple(map(float, value))
+    if len(values) != channels:
+        raise ValueError(f"{what} has {len(values)} numbers for {channels} channels")
+    if what == "std" and any(v <= 0 for v in values):
+        raise ValueError(f"std must be positive, not {value!r}")
+    return values

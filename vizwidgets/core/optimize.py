@@ -1,0 +1,151 @@
+"""Scores, gradients with respect to the image, and runs: finite sequences of steps that somebody else drives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from PIL import Image as PILImage
+from torch import Tensor, nn
+
+from .capture import extract
+from .hooks import on_outputs
+from .net import Net, as_net
+from .targets import INPUT, OUTPUT, Target
+
+
+class _Deepest(Exception):
+    """Raised by a hook when everything that a target needs has been computed."""
+
+
+def score(net: Net | nn.Module, target: Target, images: Tensor) -> Tensor:
+    """The target's score of each image.
+
+    The forward pass stops at the deepest layer that the target reads.
+
+    Parameters
+    ----------
+    net : Net or torch.nn.Module
+    target : Target
+    images : Tensor
+        (B, C, H, W) in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        (B,), in the autograd graph.
+    """
+    net = as_net(net)
+    target = target.resolve(net)
+    wanted = target.layers - {INPUT, OUTPUT}
+    if not wanted and OUTPUT not in target.layers:
+        return target({INPUT: images})
+    if not wanted:
+        return target({INPUT: images, OUTPUT: net(images)})
+    output = None
+    with net.lock, extract(net, *wanted) as acts:
+        if OUTPUT in target.layers:
+            output = net(images)
+        else:
+            last = max((net.layers[n] for n in wanted), key=lambda row: net.layers.order.index(row.name))
+
+            def stop(_name: str, call: int, _output: Tensor) -> None:
+                if call == (last.call or 0):
+                    raise _Deepest
+
+            try:
+                with on_outputs(net.module, [last.module_name], stop):
+                    net(images)
+            except _Deepest:
+                pass
+    read: dict[str, Any] = {**{k: _float(v) for k, v in acts.items()}, INPUT: images}
+    if output is not None:
+        read[OUTPUT] = output
+    return target(read)
+
+
+def gradient(net: Net | nn.Module, target: Target, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (B,) and their gradients with respect to the images (B, C, H, W); no parameter is given a gradient."""
+    images = images.detach().requires_grad_()
+    with torch.enable_grad():
+        scores = score(net, target, images)
+        if not scores.requires_grad:
+            raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
+        (grad,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
+    if grad is None:
+        raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
+    return scores.detach(), grad
+
+
+def _float(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class Step(Protocol):
+    """What a `Run` yields."""
+
+    index: int
+    scores: dict[str, Tensor]
+
+    def picture(self) -> PILImage.Image | None:
+        """The state as a picture, if there is one to show."""
+
+
+S = TypeVar("S", bound=Step)
+
+
+class Run(Generic[S]):
+    """A finite, lazy sequence of steps that knows its length; whoever iterates it owns the loop.
+
+    ``for step in run`` takes the steps, ``run.result()`` takes the rest and gives the result, ``run.stop()`` ends it: the
+    result is then that of the steps taken.
+
+    Parameters
+    ----------
+    steps : iterable of Step
+    total : int
+        How many steps there will be.
+    finish : callable, optional
+        Makes the result from the last step; by default the last step is the result.
+    """
+
+    def __init__(self, steps: Iterable[S], total: int, finish: Any = None) -> None:
+        if total < 1:
+            raise ValueError(f"a run has at least one step, not {total}")
+        self._steps: Iterator[S] = iter(steps)
+        self._total, self._finish, self._taken, self._stopped = total, finish, 0, False
+        self.last: S | None = None
+
+    def __iter__(self) -> Iterator[S]:
+        """Itself: a run is taken once."""
+        return self
+
+    def __len__(self) -> int:
+        """Steps in all."""
+        return self._total
+
+    def __next__(self) -> S:
+        """Take a step."""
+        if self._stopped or self._taken >= self._total:
+            raise StopIteration
+        self.last = next(self._steps)
+        self._taken += 1
+        return self.last
+
+    @property
+    def taken(self) -> int:
+        """Steps taken so far."""
+        return self._taken
+
+    def stop(self) -> None:
+        """End the run; a step that is under way is finished."""
+        self._stopped = True
+
+    def result(self) -> Any:
+        """Take the steps that are left and give the result."""
+        for _ in self:
+            pass
+        if self.last is None:
+            raise ValueError("the run was stopped before its first step, so there is no result")
+        return self._finish(self.last) if self._finish else self.last

@@ -1,0 +1,74 @@
+"""The recipe of a result: everything that made it, ready for JSON, inputs embedded without loss."""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+import zlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .net import Net
+from .targets import Target
+
+FORMAT = 1
+KEY = "vizwidgets"  # the PNG text chunk that holds it
+
+
+def make_recipe(net: Net, method: str, inputs: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """What made a result: network, method, inputs and every option spelled out, seed, threads and versions."""
+    return {
+        "format": FORMAT,
+        "net": {"name": net.name, "sha256": net.sha256},
+        "method": method,
+        "inputs": {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in inputs.items()},
+        "options": dict(options),
+        "seed": options.get("seed"),
+        "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in ("vizwidgets", "torch")}},
+        "changes": [],
+    }
+
+
+def dumps(recipe: dict[str, Any]) -> str:
+    """The recipe as JSON text; tensors become base64 of their compressed bytes."""
+    return json.dumps(recipe, default=_encode)
+
+
+def loads(text: str) -> dict[str, Any]:
+    """A recipe from its text; one of a newer format is refused."""
+    recipe = json.loads(text, object_hook=_decode)
+    if not isinstance(recipe, dict) or "format" not in recipe or "method" not in recipe:
+        raise ValueError("this is no recipe of vizwidgets: it has no 'format' and 'method'")
+    if recipe["format"] > FORMAT:
+        raise ValueError(f"the recipe has format {recipe['format']}; this version reads up to {FORMAT}: update vizwidgets")
+    return recipe
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous().numpy()
+        data = base64.b64encode(zlib.compress(array.tobytes())).decode()
+        return {"tensor": data, "dtype": array.dtype.str, "shape": list(array.shape)}
+    if isinstance(value, Target):
+        return {"target": repr(value)}
+    raise TypeError(f"a recipe cannot hold {type(value).__name__}")
+
+
+def _decode(value: dict[str, Any]) -> Any:
+    if value.keys() == {"tensor", "dtype", "shape"}:
+        array = np.frombuffer(zlib.decompress(base64.b64decode(value["tensor"])), np.dtype(value["dtype"]))
+        return torch.from_numpy(array.reshape(value["shape"]).copy())
+    return value
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

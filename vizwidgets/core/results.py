@@ -1,0 +1,83 @@
+"""What methods return: tensors with a picture, and the recipe that made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PILImage
+from torch import Tensor
+
+from .picture import colourise, enlarge, limits, png, tile
+from .recipe import KEY, dumps
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """Base of all results. `recipe` holds what made it; `vizwidgets.rerun(recipe)` makes it again."""
+
+    recipe: dict[str, Any] = field(default_factory=dict, kw_only=True)
+
+    def picture(self) -> PILImage.Image:
+        """The result as one picture."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture as PNG, with the recipe inside; gives the path."""
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise ValueError(f"a result is saved as .png, not as {path.suffix or 'a file without ending'}: {path.name}")
+        path.write_bytes(png(self.picture(), {KEY: dumps(self.recipe)}))
+        return path
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the picture on a matplotlib axes (a new one by default) and give the axes."""
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots()[1]
+        ax.imshow(np.asarray(self.picture()), interpolation="nearest")
+        ax.set_axis_off()
+        return ax
+
+    def _repr_png_(self) -> bytes:
+        return png(self.picture())
+
+    def __repr__(self) -> str:
+        """Class and shapes."""
+        parts = [
+            f"{f.name} {'×'.join(map(str, v.shape)) or 'scalar'}" if isinstance(v, Tensor) else f"{f.name}={v!r}"
+            for f in fields(self)
+            if f.name != "recipe"
+            for v in [getattr(self, f.name)]
+        ]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ActivationMaps(Result):
+    """Activations of one layer.
+
+    Attributes
+    ----------
+    maps : Tensor
+        (B, C, H, W), float32 (float64 stays), on the CPU.
+    layer : str
+    """
+
+    maps: Tensor
+    layer: str
+
+    def picture(self) -> PILImage.Image:
+        """All channels of the first image, on one common scale: signed around white, or from dark (0) to bright."""
+        maps = self.maps[0]
+        low, high = limits(maps)
+        tiles = np.stack([enlarge(t, 24) for t in colourise(maps, low, high)])
+        return PILImage.fromarray(tile(tiles, gap=2))
+
+    def channel(self, index: int) -> PILImage.Image:
+        """One channel of the first image, large, on the scale of the whole layer."""
+        low, high = limits(self.maps[0])
+        return PILImage.fromarray(enlarge(colourise(self.maps[0, index], low, high), 192))

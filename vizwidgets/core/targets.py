@@ -1,0 +1,224 @@
+"""What to look at in a network: a `Target` gives one score per image, larger meaning more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import unknown
+from .net import Net
+
+INPUT, OUTPUT = "input", "output"
+
+
+class Target:
+    """A differentiable score per image. Targets add, subtract and scale; methods maximise them.
+
+    ``target(acts)`` takes activations by layer name, ``"input"`` (the picture) and ``"output"`` (the logits) among them,
+    and gives scores (B,). Targets are values: equal ones compare equal, and the repr evaluates back.
+    """
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Names of the layers it reads; ``"input"`` and ``"output"`` among them."""
+        return frozenset({getattr(self, "layer", OUTPUT)})
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        raise NotImplementedError
+
+    def resolve(self, net: Net) -> Target:
+        """The same target with class names turned into numbers, checked against `net`: LookupError if it has no such."""
+        return self
+
+    def describe(self, net: Net) -> str:
+        """What it is called in a caption."""
+        return repr(self)
+
+    def __add__(self, other: Target) -> Target:
+        """The sum of two targets."""
+        return Sum(_terms(self) + _terms(other)) if isinstance(other, Target) else NotImplemented
+
+    def __mul__(self, weight: float) -> Target:
+        """The target times a number."""
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            return NotImplemented
+        return Sum(tuple((weight * w, t) for w, t in _terms(self)))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Target:
+        """What falls when the target rises."""
+        return -1 * self
+
+    def __sub__(self, other: Target) -> Target:
+        """The difference of two targets."""
+        return self + -1 * other if isinstance(other, Target) else NotImplemented
+
+
+def _terms(target: Target) -> tuple[tuple[float, Target], ...]:
+    return target.terms if isinstance(target, Sum) else ((1, target),)
+
+
+@dataclass(frozen=True, repr=False)
+class Sum(Target):
+    """Targets with weights, as `+`, `-` and `*` make it: always flat."""
+
+    terms: tuple[tuple[float, Target], ...]
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Names of the layers that its terms read."""
+        return frozenset().union(*(t.layers for _, t in self.terms))
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        return torch.stack([w * t(acts) for w, t in self.terms]).sum(0)
+
+    def resolve(self, net: Net) -> Target:
+        """The sum of its terms resolved."""
+        return Sum(tuple((w, t.resolve(net)) for w, t in self.terms))
+
+    def describe(self, net: Net) -> str:
+        """What it is called in a caption."""
+        return self._joined([t.describe(net) for _, t in self.terms])
+
+    def _joined(self, names: list[str]) -> str:
+        text = ""
+        for (weight, _), name in zip(self.terms, names, strict=True):
+            sign = "-" if weight < 0 else "+"
+            factor = "" if abs(weight) == 1 else f"{abs(weight)!r} * "
+            text += f" {sign} {factor}{name}" if text else f"{'-' if weight < 0 else ''}{factor}{name}"
+        return text if len(self.terms) > 1 or self.terms[0][0] != 1 else f"1 * {text}"
+
+    def __repr__(self) -> str:
+        """An expression that gives it again."""
+        return self._joined([repr(t) for _, t in self.terms])
+
+
+@dataclass(frozen=True, repr=False)
+class _Class(Target):
+    index: int | str
+
+    def __post_init__(self) -> None:
+        if isinstance(self.index, bool) or not isinstance(self.index, (int, str)):
+            raise TypeError(f"a class is a number or a name, not {self.index!r}")
+
+    def resolve(self, net: Net) -> Target:
+        return replace(self, index=class_index(net, self.index))
+
+    def describe(self, net: Net) -> str:
+        name = self.index if isinstance(self.index, str) else net.label(self.index)
+        return f"{type(self).__name__.lower()} of {name}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.index!r})"
+
+    def _index(self) -> int:
+        if isinstance(self.index, str):
+            raise ValueError(f"{self!r} is a name; {self!r}.resolve(net) makes it a number")
+        return self.index
+
+
+class Logit(_Class):
+    """The score of a class before the softmax: ``Logit("rose")`` or ``Logit(3)``."""
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        return acts[OUTPUT][:, self._index()]
+
+
+class Probability(_Class):
+    """The probability of a class, in [0, 1]: ``Probability("rose")`` or ``Probability(3)``."""
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        return acts[OUTPUT].softmax(1)[:, self._index()]
+
+
+@dataclass(frozen=True, repr=False)
+class Channel(Target):
+    """The mean of one map of a layer: ``Channel("stage2", 12)``."""
+
+    layer: str
+    index: int
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        return acts[self.layer][:, self.index].flatten(1).mean(1)
+
+    def resolve(self, net: Net) -> Target:
+        """Itself, once layer and channel are known to exist."""
+        _checked(net, self.layer, self.index)
+        return self
+
+    def describe(self, net: Net) -> str:
+        """What it is called in a caption."""
+        return f"channel {self.index} of {self.layer}"
+
+    def __repr__(self) -> str:
+        """An expression that gives it again."""
+        return f"Channel({self.layer!r}, {self.index})"
+
+
+@dataclass(frozen=True, repr=False)
+class Neuron(Target):
+    """One position of one map: ``Neuron("stage2", 12, y, x)``; the middle of the map if no position is given."""
+
+    layer: str
+    index: int
+    y: int | None = None
+    x: int | None = None
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        maps = acts[self.layer][:, self.index]
+        y = maps.shape[1] // 2 if self.y is None else self.y
+        x = maps.shape[2] // 2 if self.x is None else self.x
+        if not (-maps.shape[1] <= y < maps.shape[1] and -maps.shape[2] <= x < maps.shape[2]):
+            raise LookupError(f"position ({y}, {x}) is outside the {maps.shape[1]}×{maps.shape[2]} maps of {self.layer!r}")
+        return maps[:, y, x]
+
+    def resolve(self, net: Net) -> Target:
+        """Itself, once layer and channel are known to exist."""
+        _checked(net, self.layer, self.index)
+        return self
+
+    def describe(self, net: Net) -> str:
+        """What it is called in a caption."""
+        where = "the middle" if self.y is None and self.x is None else f"({self.y}, {self.x})"
+        return f"channel {self.index} of {self.layer} at {where}"
+
+    def __repr__(self) -> str:
+        """An expression that gives it again."""
+        position = "" if self.y is None and self.x is None else f", {self.y}, {self.x}"
+        return f"Neuron({self.layer!r}, {self.index}{position})"
+
+
+def class_index(net: Net, name: int | str) -> int:
+    """The number of a class of `net`; LookupError with the nearest names if there is no such class."""
+    if isinstance(name, str):
+        found = [i for i, label in enumerate(net.labels) if label == name]
+        if not found:
+            found = [i for i, label in enumerate(net.labels) if label.lower() == name.lower()]
+        if not found:
+            raise LookupError(unknown("class", name, net.labels))
+        if len(found) > 1:
+            raise LookupError(f"{name!r} names classes {' and '.join(map(str, found))}; give the number")
+        return found[0]
+    if net.labels and not -len(net.labels) <= name < len(net.labels):
+        raise LookupError(f"no class {name}; {net.name} has {len(net.labels)}, from 0 to {len(net.labels) - 1}")
+    return name % len(net.labels) if net.labels else name
+
+
+def _checked(net: Net, layer: str, index: Any) -> None:
+    shape = net.layers.readable(layer).shape
+    assert shape is not None
+    if isinstance(index, bool) or not isinstance(index, int):
+        raise TypeError(f"a channel is a number, not {index!r}")
+    if not -shape[0] <= index < shape[0]:
+        raise LookupError(f"no channel {index} in layer {layer!r}; it has {shape[0]}, from 0 to {shape[0] - 1}")

@@ -1,0 +1,54 @@
+"""Making a result again from its recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as PILImage
+from torch import nn
+
+from vizwidgets.core.net import Net, as_net
+from vizwidgets.core.recipe import KEY, loads
+from vizwidgets.core.results import Result
+from vizwidgets.load import load
+from vizwidgets.methods import METHODS
+
+
+def rerun(recipe: dict[str, Any] | str | Path | Result, net: Net | nn.Module | None = None) -> Result:
+    """Make a result again: bit-equal on the same machine, threads and versions, close elsewhere.
+
+    Parameters
+    ----------
+    recipe : dict, path or Result
+        ``result.recipe``, or a PNG that ``result.save`` wrote.
+    net : Net or torch.nn.Module, optional
+        The network; by default the one of that name is loaded. Its weights must be those of the recipe.
+
+    Raises
+    ------
+    ValueError
+        For a picture without a recipe, a recipe of a newer format, or a network with other weights.
+
+    Examples
+    --------
+    >>> rerun(activation_maps(net, x, "stage2").save("maps.png")).maps.shape
+    torch.Size([1, 40, 24, 24])
+    """
+    if isinstance(recipe, Result):
+        recipe = recipe.recipe
+    if isinstance(recipe, (str, Path)):
+        with PILImage.open(recipe) as picture:
+            picture.load()
+            text = picture.info.get(KEY)
+        if not isinstance(text, str):
+            raise ValueError(f"{Path(recipe).name} holds no recipe: it was not saved by vizwidgets, or was edited since")
+        recipe = loads(text)
+    wanted = recipe["net"]
+    net = load(wanted["name"]) if net is None else as_net(net)
+    if net.sha256 != wanted["sha256"]:
+        raise ValueError(f"{net.name} has other weights than the recipe's {wanted['name']} (sha256 {wanted['sha256'][:12]}...)")
+    if recipe["method"] not in METHODS:
+        raise ValueError(f"no method {recipe['method']!r} in this version; it has {', '.join(METHODS)}")
+    result = METHODS[recipe["method"]](net, **recipe["inputs"], **recipe["options"])
+    return result.result() if hasattr(result, "result") else result
