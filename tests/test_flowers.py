@@ -1,5 +1,6 @@
 """The drawings: fixed for ever, the same at any size and in any order, honest masks, switches that are independent."""
 
+import itertools
 import json
 import random
 import time
@@ -49,8 +50,11 @@ def test_item_is_the_same_in_any_order_batch_and_length():
     loader = DataLoader(Flowers(8, seed=5), batch_size=3, num_workers=2, generator=torch.Generator())
     images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
     for i, (image, label) in sorted(backwards.items()):
-        assert image.dtype == torch.float32 and image.shape == (3, 96, 96) and 0.0 <= image.min() <= image.max() <= 1.0
-        assert torch.equal(image, longer[i][0]) and torch.equal(image, images[i])
+        assert image.dtype == torch.float32
+        assert image.shape == (3, 96, 96)
+        assert 0.0 <= image.min() <= image.max() <= 1.0
+        assert torch.equal(image, longer[i][0])
+        assert torch.equal(image, images[i])
         assert label == longer.label(i) == labels[i] == flowers.flower(i).label
     assert torch.equal(flowers[-1][0], flowers[23][0])
     assert not torch.equal(flowers[0][0], Flowers(24, seed=6)[0][0])
@@ -81,12 +85,15 @@ def test_masks_say_what_is_flower(kind):
     bright, again = draw({**parameters, "background": "paper"})
     assert all(np.array_equal(masks[name], again[name]) for name in masks)
     flower, petals, disc, background = (masks[name] for name in ("flower", "petals", "disc", "background"))
-    assert np.array_equal(flower, petals | disc) and not (petals & disc).any()
+    assert np.array_equal(flower, petals | disc)
+    assert not (petals & disc).any()
     assert np.array_equal(background, ~flower)
-    assert 0.08 < flower.mean() < 0.6 and disc.any() == (kind not in ("rose", "tulip", "dandelion"))
+    assert 0.08 < flower.mean() < 0.6
+    assert disc.any() == (kind not in ("rose", "tulip", "dandelion"))
     # An independent truth: the flower is what stays when the background changes, and what changes with the colour.
     moved = change(dark, bright) > 60
-    assert moved[flower].mean() < 0.07 and moved[background].mean() > 0.6
+    assert moved[flower].mean() < 0.07
+    assert moved[background].mean() > 0.6
     colours = [draw({**parameters, "colour": colour})[0] for colour in ("white", "wine")]
     recoloured = change(*colours) > 30
     assert recoloured[petals].mean() > 0.85
@@ -104,7 +111,8 @@ def test_what_stands_in_front_is_in_no_mask(front):
         moved = change(image, without) > 6
         shares.append(hidden.mean())
         # What stands in front casts a faint shadow beside it, so a few more pixels move than are hidden.
-        assert moved[hidden].mean() > 0.85 and moved[~hidden].mean() < 0.25
+        assert moved[hidden].mean() > 0.85
+        assert moved[~hidden].mean() < 0.25
         assert not (masks["flower"] & ~free["flower"]).any()
     assert np.mean(shares) > 0.01
 
@@ -134,6 +142,16 @@ def test_switches(aspect):
     assert np.count_nonzero(table(names[3], 48).sum(axis=0)) == 1
 
 
+def test_aspects_are_independent_of_each_other():
+    flowers = Flowers(1440, seed=10, **dict.fromkeys(ASPECTS, "random"))
+    items = [flowers.parameters(i) for i in range(1440)]
+    codes = {aspect: np.array([names.index(item[aspect]) for item in items]) for aspect, names in ASPECTS.items()}
+    for first, second in itertools.combinations(codes.values(), 2):
+        counts = np.bincount(12 * first + second, minlength=144)
+        # Chi squared with 143 degrees of freedom: mean 143, deviation 17.
+        assert ((counts - 10.0) ** 2 / 10.0).sum() < 143 + 5 * 17
+
+
 def test_a_switch_changes_only_its_own_aspect():
     usual = Flowers(30, seed=6, shape="random", colour="random", texture="random")
     for aspect, names in ASPECTS.items():
@@ -153,7 +171,8 @@ def test_shape_and_label_names():
     flowers = Flowers(40, seed=7, shape="random", texture="random")
     for i in range(40):
         p = flowers.parameters(i)
-        assert p["name"] == KINDS[p["label"]] and p["shape"] == KINDS[p["shape_label"]]
+        assert p["name"] == KINDS[p["label"]]
+        assert p["shape"] == KINDS[p["shape_label"]]
         assert p["texture"] == TEXTURES[p["texture_label"]]
 
 
@@ -181,13 +200,15 @@ def test_misuse(options, message):
 
 def test_transform():
     image, label = Flowers(3, transform=lambda x: x.mean())[1]
-    assert image == Flowers(3)[1][0].mean() and label == Flowers(3).label(1)
+    assert image == Flowers(3)[1][0].mean()
+    assert label == Flowers(3).label(1)
 
 
 def test_global_random_state_is_untouched():
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     Flowers(3, shape="random", background="random").flower(2)
-    assert before[0] == random.getstate() and before[1] == np.random.get_state()[1].tolist()
+    assert before[0] == random.getstate()
+    assert before[1] == np.random.get_state()[1].tolist()
     assert torch.equal(before[2], torch.get_rng_state())
 
 

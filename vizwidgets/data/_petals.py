@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -143,8 +144,13 @@ TEXTURES: dict[str, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def _paint(canvas: Canvas, scale: float, index: Array, along: Array, across: Array, length: Array, width: Array,
-           outline: str, turned: Array, number: Array, brush: Brush, slant: Array = 0.0) -> None:
+def _kept(keep: Array, *values: Any) -> tuple[Any, ...]:
+    """The pixels `keep` of each value that is not the same for all pixels."""
+    return tuple(value[keep] if np.ndim(value) else value for value in values)
+
+
+def _paint(canvas: Canvas, scale: float, index: Array, along: Array, across: Array, length: Array | float, width: float,
+           outline: str, turned: Array | float, number: Array | int, brush: Brush, slant: Array | float = 0.0) -> None:
     """Paint petals of `length` and half-`width` at `along`, `across` (N,).
 
     `turned` is the angle from petal to light; `slant` is how steeply the length changes across, where there are teeth.
@@ -156,7 +162,7 @@ def _paint(canvas: Canvas, scale: float, index: Array, along: Array, across: Arr
     if not keep.size:
         return
     index, along, across = index[keep], along[keep], across[keep]
-    length, turned, number, slant = (v[keep] if np.ndim(v) else v for v in (length, turned, number, slant))
+    length, turned, number, slant = _kept(keep, length, turned, number, slant)
     s = along / length
     table, slopes = _outline(outline)
     place = np.clip(s * table.size - 0.5, 0.0, table.size - 1.001)
@@ -179,7 +185,7 @@ def _paint(canvas: Canvas, scale: float, index: Array, along: Array, across: Arr
     alpha = canvas.edge(np.minimum(gap / np.sqrt(1.0 + steep), ends), scale)
     keep = np.flatnonzero(alpha)
     s, half = np.clip(s[keep], 0.0, 1.0), half[keep]
-    turned, number = (v[keep] if np.ndim(v) else v for v in (turned, number))
+    turned, number = _kept(keep, turned, number)
     q = np.clip(across[keep] / (half + 1e-9), -1.0, 1.0)
     detail = brush.detail[number % 64].T
 
@@ -239,7 +245,8 @@ def ring(canvas: Canvas, pose: Pose, brush: Brush, rng: np.random.Generator, *, 
             along = along + arc * across * across
         if swirl:
             across = across + swirl * along * along
-        tip, size, slant = np.clip(across / width, -1.0, 1.0), lengths[number], 0.0
+        tip, size = np.clip(across / width, -1.0, 1.0), lengths[number]
+        slant: Array | float = 0.0
         if notch:
             saw = np.pi * (teeth - 1.0)
             slant = length * notch * 0.5 * saw / width * np.sin(saw * tip + np.pi * teeth)
@@ -262,7 +269,8 @@ def blade(canvas: Canvas, pose: Pose, brush: Brush, *, at: tuple[float, float] =
     c, s = np.cos(angle), np.sin(angle)
     along = u * c + v * s
     across = v * c - u * s - bend * along * np.abs(along)
-    size, slant = length, 0.0
+    size: Array | float = length
+    slant: Array | float = 0.0
     if ruffle:
         wave, slope = _ruffle(np.clip(across / width, -1.0, 1.0), *brush.detail[number % 64, 6:8] * TURN)
         size, slant = length * (1.0 + ruffle * wave), length * ruffle / width * slope

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -194,7 +195,7 @@ def stem(canvas: Canvas, rng: Random, pose: Pose, *, thickness: float, leaves: i
     top = pose.y + start
     span = max(1.1 - top, 0.1)
 
-    def middle(t: Array) -> Array:
+    def middle(t: Any) -> Any:
         return pose.x + (foot - pose.x) * t + sway * t * (1.0 - t)
 
     for k in range(leaves):
@@ -206,11 +207,12 @@ def stem(canvas: Canvas, rng: Random, pose: Pose, *, thickness: float, leaves: i
               angle=angle, length=rng.uniform(0.55, 0.9), width=rng.uniform(0.8, 1.2) * slender * 0.6, outline="leaf",
               bend=side * rng.uniform(0.0, 0.5))
     index = np.flatnonzero(canvas.y > top)
-    x, t = canvas.x[index], (canvas.y[index] - top) / span
-    side = (x - middle(t)) / thickness
-    alpha = canvas.edge(1.0 - np.abs(side), thickness)
+    down = (canvas.y[index] - top) / span
+    across = (canvas.x[index] - middle(down)) / thickness
+    alpha = canvas.edge(1.0 - np.abs(across), thickness)
     keep = np.flatnonzero(alpha)
-    light = 1.0 + 0.35 * side[keep] * np.cos(pose.light) - 0.25 * side[keep] ** 2 - 0.3 * np.exp(-6.0 * t[keep])
+    down, across = down[keep], across[keep]
+    light = 1.0 + 0.35 * across * np.cos(pose.light) - 0.25 * across**2 - 0.3 * np.exp(-6.0 * down)
     canvas.over(index[keep], green[:, None] * light, alpha[keep])
 
 

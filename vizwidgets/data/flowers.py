@@ -63,7 +63,7 @@ class Flower:
         """The drawing as a PIL image."""
         return Image.fromarray(self.image)
 
-    def _repr_png_(self) -> bytes:
+    def _repr_png_(self) -> bytes | None:
         return self.picture()._repr_png_()
 
 
