@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -90,6 +90,23 @@ def extract(net: Net | nn.Module, *layers: str) -> Iterator[Activations]:
     for name, maps, version in unguarded:
         if maps._version != version and acts.get(name) is maps:
             raise RuntimeError(f"the activations of {name!r} were written over by an in-place operation after they were taken")
+
+
+class _Deepest(Exception):
+    """Raised by a hook when the last layer that is wanted has been computed."""
+
+
+def activations(net: Net, images: Tensor, *layers: str) -> Activations:
+    """The activations of `layers` for `images`; the forward pass ends at the deepest of them."""
+    last = max((net.layers.readable(n) for n in layers), key=lambda row: net.layers.order.index(row.name))
+
+    def stop(_name: str, call: int, _output: Tensor) -> None:
+        if call == (last.call or 0):
+            raise _Deepest
+
+    with net.lock, extract(net, *layers) as acts, on_outputs(net.module, [last.module_name], stop), suppress(_Deepest):
+        net(images)
+    return acts
 
 
 def _grid(shape: tuple[int, ...], row: Layer, size: Grid, image: Grid) -> Grid:

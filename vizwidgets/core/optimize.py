@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from PIL import Image as PILImage
 from torch import Tensor, nn
 
-from .capture import extract
-from .hooks import on_outputs
+from .capture import activations, extract
 from .net import Net, as_net
 from .targets import INPUT, OUTPUT, Target
-
-
-class _Deepest(Exception):
-    """Raised by a hook when everything that a target needs has been computed."""
 
 
 def score(net: Net | nn.Module, target: Target, images: Tensor) -> Tensor:
@@ -39,26 +35,13 @@ def score(net: Net | nn.Module, target: Target, images: Tensor) -> Tensor:
     net = as_net(net)
     target = target.resolve(net)
     wanted = target.layers - {INPUT, OUTPUT}
-    if not wanted and OUTPUT not in target.layers:
-        return target({INPUT: images})
-    if not wanted:
-        return target({INPUT: images, OUTPUT: net(images)})
+    acts: dict[str, Tensor] = {}
     output = None
-    with net.lock, extract(net, *wanted) as acts:
-        if OUTPUT in target.layers:
+    if OUTPUT in target.layers:
+        with net.lock, extract(net, *wanted) if wanted else nullcontext({}) as acts:
             output = net(images)
-        else:
-            last = max((net.layers[n] for n in wanted), key=lambda row: net.layers.order.index(row.name))
-
-            def stop(_name: str, call: int, _output: Tensor) -> None:
-                if call == (last.call or 0):
-                    raise _Deepest
-
-            try:
-                with on_outputs(net.module, [last.module_name], stop):
-                    net(images)
-            except _Deepest:
-                pass
+    elif wanted:
+        acts = activations(net, images, *wanted)
     read: dict[str, Any] = {**{k: _float(v) for k, v in acts.items()}, INPUT: images}
     if output is not None:
         read[OUTPUT] = output

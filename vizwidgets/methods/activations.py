@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vizwidgets.core.capture import extract
+from vizwidgets.core.capture import activations
 from vizwidgets.core.image import Image, pixels
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.recipe import make_recipe
@@ -44,10 +44,8 @@ def activation_maps(net: Net | nn.Module, images: Tensor | Image, layer: str) ->
     ActivationMaps(maps 1×40×24×24, layer='stage2')
     """
     net, x = as_net(net), pixels(images)
-    net.layers.readable(layer)
-    with torch.inference_mode(), extract(net, layer) as acts:
-        net(x)
-    maps = acts[layer]
+    with torch.inference_mode():
+        maps = activations(net, x, layer)[layer]
     maps = (maps if maps.dtype == torch.float64 else maps.float()).cpu().clone()
     recipe = make_recipe(net, "activation_maps", {"images": x}, {"layer": layer})
     return ActivationMaps(maps, layer, recipe=recipe)

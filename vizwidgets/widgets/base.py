@@ -1,0 +1,108 @@
+"""What every widget shares: strict options, an error line, a still picture, work that never blocks the notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import traitlets
+from PIL import Image as PILImage
+
+from vizwidgets.core.errors import unknown
+from vizwidgets.core.picture import png
+
+from .worker import worker
+
+_STATIC = Path(__file__).parent / "static"
+
+
+def script(name: str) -> str:
+    """The module of a widget: its own file after the shared one, since a widget's module cannot import another."""
+    return "\n".join((_STATIC / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", name))
+
+
+def style() -> str:
+    """The one stylesheet."""
+    return (_STATIC / "style.css").read_text(encoding="utf-8")
+
+
+def message(e: BaseException) -> str:
+    """An exception as one line for the error line."""
+    text = str(e.args[0]) if isinstance(e, KeyError) and e.args else str(e)
+    return text or type(e).__name__
+
+
+def shows_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Put what a callback raises into the widget's error line; nobody else would show it."""
+
+    @wraps(method)
+    def guarded(self: VizWidget, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as e:
+            self.error = message(e)
+            return None
+
+    return guarded
+
+
+class VizWidget(traitlets.HasTraits):
+    """Mixin of all widgets, before AnyWidget or a box in the bases.
+
+    One role has one trait name everywhere (`image`, `target`, `layer`, `index`, `error`, ...), so that
+    ``traitlets.link((a, "target"), (b, "target"))`` is all the wiring there is.
+    """
+
+    error = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        for name in kwargs:
+            if not self.has_trait(name):
+                raise TypeError(f"{type(self).__name__}: {unknown('option', name, self.options())}")
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def options(cls) -> list[str]:
+        """Names of its options."""
+        own = [n for c in cls.__mro__ if issubclass(c, VizWidget) for n in vars(c) if n in cls.class_trait_names()]
+        return sorted({n for n in own if not n.startswith("_")} - {"comm", "error"}) + ["layout"]
+
+    def later(self, job: Callable[[], None]) -> None:
+        """Do `job` in the worker; a newer job of this widget takes its place, what it raises goes to the error line."""
+
+        def guarded() -> None:
+            try:
+                job()
+            except Exception as e:
+                self.error = message(e)
+
+        worker.submit(self, guarded)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing that was asked of this widget is left to do; False if `timeout` seconds were not enough."""
+        return worker.wait(self, timeout)
+
+    def still(self) -> PILImage.Image | None:
+        """What it shows, as a picture for viewers without a kernel."""
+        return None
+
+    def describe(self) -> str:
+        """What stands in the repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        """Short, and the same in every session."""
+        return f"{type(self).__name__}({self.describe()})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        if data:
+            data["text/plain"] = repr(self)
+            self.wait(60)
+            picture = self.still()
+            if picture is not None:
+                data["image/png"] = png(picture)
+        return data, metadata

@@ -1,0 +1,181 @@
+"""All channels of a layer, as they answer to an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import traitlets
+from anywidget import AnyWidget
+from PIL import Image as PILImage
+from torch import Tensor, nn
+
+from vizwidgets.core.image import Image, open_image
+from vizwidgets.core.net import Net, as_net
+from vizwidgets.core.picture import colour_table, limits, png
+from vizwidgets.core.results import ActivationMaps
+from vizwidgets.core.targets import Channel, Neuron
+from vizwidgets.methods.activations import activation_maps
+
+from .base import VizWidget, script, shows_errors, style
+
+MOST_VALUES = 4_000_000  # more than this are averaged down before they go to the page
+
+
+class ChannelGrid(VizWidget, AnyWidget):
+    """Every channel of a layer as a tile; a click makes the channel the `target`.
+
+    Parameters
+    ----------
+    net : Net or torch.nn.Module
+    image : Image, or anything that `vizwidgets.image` takes
+    layer : str
+        A name from ``net.layers``.
+    target : Target
+        The selected channel.
+    sort : {"channel", "response"}
+    scale : {"common", "own"}
+        One colour scale for all channels, or one for each.
+    overlay : bool
+        Whether the maps lie over the picture.
+
+    Examples
+    --------
+    >>> ChannelGrid(net, x, "stage2")
+    ChannelGrid(stage2, 40 channels)
+    """
+
+    _esm = script("channel_grid")
+    _css = style()
+
+    net = traitlets.Instance(Net, allow_none=True)
+    image = traitlets.Instance(Image, allow_none=True)
+    layer = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    target = traitlets.Any(None, allow_none=True)
+    sort = traitlets.Enum(["channel", "response"], "channel").tag(sync=True)
+    scale = traitlets.Enum(["common", "own"], "common").tag(sync=True)
+    overlay = traitlets.Bool(False).tag(sync=True)
+    frame = traitlets.Dict().tag(sync=True)
+    picture = traitlets.Bytes(b"").tag(sync=True)
+    _selected = traitlets.Int(-1).tag(sync=True)
+
+    def __init__(
+        self, net: Net | nn.Module | None = None, image: Any = None, layer: str | None = None, **options: Any
+    ) -> None:
+        net = None if net is None else as_net(net)
+        if net is not None and layer is not None:
+            net.layers.readable(layer)
+        self._result: ActivationMaps | None = None
+        self._seq = 0
+        super().__init__(net=net, image=None if image is None else open_image(image, net), layer=layer, **options)
+        self.on_msg(self._receive)
+        self._show()
+        self.observe(lambda _: self.later(self._show), ["net", "image", "layer"])
+
+    @property
+    def maps(self) -> ActivationMaps | None:
+        """The activations that are shown; waits for them."""
+        self.wait()
+        return self._result
+
+    @shows_errors
+    def _receive(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+        if content.get("cmd") == "select" and content.get("layer") == self.layer:
+            self.target = Channel(content["layer"], int(content["index"]))
+        elif content.get("cmd") == "set" and content.get("name") in ("sort", "scale", "overlay"):
+            self.set_trait(content["name"], content["value"])
+
+    @traitlets.observe("target", "layer")
+    def _mark(self, change: Any) -> None:
+        target = self.target
+        if not isinstance(target, (Channel, Neuron)):
+            self._selected = -1
+            return
+        if change.name == "target" and target.layer != self.layer:
+            self.layer = target.layer
+        self._selected = target.index if target.layer == self.layer else -1
+
+    @traitlets.observe("image")
+    def _new_picture(self, _change: Any) -> None:
+        self.picture = b"" if self.image is None else png(_thumbnail(self.image, 448))
+
+    def _show(self) -> None:
+        net, image, layer = self.net, self.image, self.layer
+        if net is None or image is None or layer is None:
+            self._result, self.frame = None, {}
+            return
+        result = activation_maps(net, image, layer)
+        if (net, image, layer) != (self.net, self.image, self.layer):
+            return  # a newer job is on its way
+        self._result = result
+        self._seq += 1
+        self.frame = {**_packed(result.maps[0]), **self._about(net, image, result), "seq": self._seq}
+        self.error = ""
+
+    def _about(self, net: Net, image: Image, result: ActivationMaps) -> dict[str, Any]:
+        row, (count, h, w) = net.layers[result.layer], result.maps.shape[1:]
+        field = row.receptive_field
+        sees = "the whole image" if field is None else f"{field} pixels" if field.size != (1, 1) else "one pixel"
+        what = f"{count} values" if (h, w) == (1, 1) else f"{count} channels of {h}×{w}"
+        names = list(net.labels) if (h, w) == (1, 1) and count == len(net.labels) and result.layer == net.layers.order[-1] else []
+        return {
+            "layer": result.layer,
+            "caption": f"{what}; each position sees {sees}",
+            "field": None if field is None else [list(field.size), list(field.stride), list(field.offset)],
+            "image": list(image.pixels.shape[2:]),
+            "names": names,
+        }
+
+    def still(self) -> PILImage.Image | None:
+        """The grid of maps."""
+        return self._result.picture() if self._result is not None else None
+
+    def describe(self) -> str:
+        """Layer and channels."""
+        if self._result is None:
+            return str(self.layer or "")
+        return f"{self.layer}, {self._result.maps.shape[1]} channels"
+
+
+def _packed(maps: Tensor) -> dict[str, Any]:
+    """Maps (C, H, W) as bytes between the limits of each channel, and what the page needs to draw them."""
+    low, high = limits(maps)
+    maps = maps.float().nan_to_num(0, 0, 0)
+    count, h, w = maps.shape
+    means = maps.mean((1, 2))
+    pooled = 1
+    while count * (-(-h // pooled)) * (-(-w // pooled)) > MOST_VALUES:
+        pooled += 1
+    if pooled > 1:
+        maps = F.avg_pool2d(maps[None], pooled, ceil_mode=True)[0]
+    lows, highs = maps.amin((1, 2)), maps.amax((1, 2))
+    span = (highs - lows).clamp(min=1e-30)[:, None, None]
+    values = ((maps - lows[:, None, None]) * (255 / span)).round().to(torch.uint8).numpy()
+    return {
+        "count": count,
+        "height": maps.shape[1],
+        "width": maps.shape[2],
+        "pooled": pooled,
+        "vector": (h, w) == (1, 1),
+        "low": low,
+        "high": high,
+        "values": values.tobytes(),
+        "lows": _f32(lows),
+        "highs": _f32(highs),
+        "means": _f32(means),
+        "colours": colour_table("diverging" if low < 0 else "sequential").tobytes(),
+    }
+
+
+def _f32(values: Tensor) -> bytes:
+    return values.numpy().astype("<f4").tobytes()
+
+
+def _thumbnail(image: Image, side: int) -> PILImage.Image:
+    picture = image.picture()
+    # Small pictures are enlarged here, once and smoothly, rather than by each of their viewers.
+    picture = picture.resize((side, round(side * picture.height / picture.width)), PILImage.Resampling.BICUBIC)
+    return picture
+
+

@@ -1,0 +1,120 @@
+"""The Explorer: picture, layers and channels of a network, linked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import traitlets
+from ipywidgets import HBox, Layout, Tab, VBox
+from PIL import Image as PILImage
+from torch import nn
+
+from vizwidgets.core.image import Image, open_image
+from vizwidgets.core.net import Net, as_net
+from vizwidgets.core.picture import to_pixels
+from vizwidgets.load import load
+
+from .base import VizWidget
+from .channel_grid import ChannelGrid
+from .image_chooser import ImageChooser
+from .layer_picker import LayerPicker
+from .top_classes import TopClasses
+
+
+class Explorer(VizWidget, VBox):
+    """A network to look into: choose a picture, pick a layer, see its channels, click one to see it large.
+
+    `image`, `layer` and `target` are traits, so that other widgets can be linked to them.
+
+    Parameters
+    ----------
+    net : Net, torch.nn.Module or str
+        A name is loaded; by default the bundled network.
+    image : anything that `vizwidgets.image` takes
+        By default a bundled picture.
+    layer : str
+        By default one early enough that its maps can be read.
+
+    Examples
+    --------
+    >>> Explorer()
+    Explorer(flowers, stage2)
+    """
+
+    net = traitlets.Instance(Net)
+    image = traitlets.Instance(Image, allow_none=True)
+    layer = traitlets.Unicode(None, allow_none=True)
+    target = traitlets.Any(None, allow_none=True)
+
+    def __init__(
+        self, net: Net | nn.Module | str | None = None, image: Any = None, *, layer: str | None = None, **options: Any
+    ) -> None:
+        net = load(net or "flowers") if net is None or isinstance(net, str) else as_net(net)
+        layer = layer or _readable_layer(net)
+        net.layers.readable(layer)
+        own = None if image is None else open_image(image, net)
+        self.chooser = ImageChooser(net, None if own is None else [own, *ImageChooser(net)._sources])
+        own = self.chooser.image
+        self.classes = TopClasses(net, own)
+        self.picker = LayerPicker(net, layer)
+        self.grid = ChannelGrid(net, own, layer)
+        super().__init__(net=net, image=own, layer=layer, **options)
+        for part in (self.chooser, self.classes, self.grid):
+            traitlets.link((self, "image"), (part, "image"))
+        for part in (self.picker, self.grid):
+            traitlets.link((self, "layer"), (part, "layer"))
+        for part in (self.classes, self.grid):
+            traitlets.link((self, "target"), (part, "target"))
+        # A panel per method; with more than one they become tabs.
+        panels = {"Channels": VBox([self.picker, self.grid])}
+        shown = next(iter(panels.values())) if len(panels) == 1 else Tab(list(panels.values()), titles=list(panels))
+        shown.layout = Layout(flex="1 1 420px", min_width="0", width="auto")
+        left = VBox([self.chooser, self.classes], layout=Layout(flex="0 1 240px", min_width="200px"))
+        self.children = [HBox([left, shown], layout=Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="16px"))]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was asked for is shown."""
+        return all([part.wait(timeout) for part in (self.classes, self.grid)])
+
+    def still(self) -> PILImage.Image | None:
+        """The picture beside the channels."""
+        if self.image is None:
+            return None
+        maps = self.grid.still()
+        picture = PILImage.fromarray(to_pixels(self.image.pixels[0]))
+        if maps is None:
+            return picture
+        side = min(224, maps.height)
+        picture = picture.resize((round(side * picture.width / picture.height), side), PILImage.Resampling.BICUBIC)
+        sheet = np.full((max(maps.height, side), picture.width + 12 + maps.width, 3), 255, np.uint8)
+        sheet[:side, : picture.width] = np.asarray(picture)
+        sheet[: maps.height, picture.width + 12 :] = np.asarray(maps)
+        return PILImage.fromarray(sheet)
+
+    def describe(self) -> str:
+        """Network and layer."""
+        return f"{self.net.name}, {self.layer}"
+
+
+def explore(net: Net | nn.Module | str | None = None, image: Any = None, **options: Any) -> Explorer:
+    """Look into a network: the bundled one on a bundled picture unless others are given. See `Explorer`.
+
+    Examples
+    --------
+    >>> explore("flowers", layer="stage1")
+    Explorer(flowers, stage1)
+    """
+    return Explorer(net, image, **options)
+
+
+def _readable_layer(net: Net) -> str:
+    """A container (or else any layer) about a third of the way in whose maps have at least 12 rows."""
+    rows = [net.layers[n] for n in net.layers.order]
+    shown = [r for r in rows if r.layout is not None and r.shape is not None]
+    large = [r for r in shown if r.shape and min(r.shape[1:]) >= min(12, min(net.size) // 4)]
+    stages = [r for r in large if "." not in r.name or any(n.startswith(r.name + ".") for n in net.layers)]
+    pool = stages or large or shown
+    if not pool:
+        raise ValueError(f"{net.name} has no layer whose output can be shown")
+    return pool[len(pool) // 2].name

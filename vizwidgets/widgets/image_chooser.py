@@ -1,0 +1,116 @@
+"""Which picture is looked at: some at hand offline, or a file of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import traitlets
+from anywidget import AnyWidget
+from PIL import Image as PILImage
+from torch import nn
+
+from vizwidgets.core.image import Image, open_image
+from vizwidgets.core.net import Net, as_net
+from vizwidgets.core.picture import jpeg, png
+from vizwidgets.data import Flowers, photograph
+
+from .base import VizWidget, script, shows_errors, style
+
+MOST_BYTES = 100_000_000
+_DRAWINGS = (0, 2, 3, 8, 10, 14)
+
+
+class ImageChooser(VizWidget, AnyWidget):
+    """The picture that is looked at, others at hand, and one's own from a file.
+
+    Parameters
+    ----------
+    net : Net or torch.nn.Module
+        Pictures are prepared as it was trained.
+    images : sequence of anything that `vizwidgets.image` takes
+        To choose from; by default some of the bundled drawings and two photographs.
+
+    Examples
+    --------
+    >>> ImageChooser(net)
+    ImageChooser(forget-me-not)
+    """
+
+    _esm = script("image_chooser")
+    _css = style()
+
+    net = traitlets.Instance(Net, allow_none=True)
+    image = traitlets.Instance(Image, allow_none=True)
+    index = traitlets.Int(-1).tag(sync=True)
+    choices = traitlets.List().tag(sync=True)
+    picture = traitlets.Bytes(b"").tag(sync=True)
+    caption = traitlets.Unicode("").tag(sync=True)
+    most_bytes = traitlets.Int(MOST_BYTES).tag(sync=True)
+
+    def __init__(
+        self, net: Net | nn.Module | None = None, images: Sequence[Any] | None = None, **options: Any
+    ) -> None:
+        net = None if net is None else as_net(net)
+        self._sources = [open_image(s, net) for s in images] if images else _at_hand(net)
+        super().__init__(net=net, **options)
+        self.choices = [
+            {"name": s.source, "thumbnail": jpeg(_square(s.picture()))} for s in self._sources
+        ]
+        self.on_msg(self._receive)
+        if self.image is None:
+            self.index, self.image = 0, self._sources[0]
+
+    @shows_errors
+    def _receive(self, _widget: Any, content: dict[str, Any], buffers: Any) -> None:
+        if content.get("cmd") == "choose":
+            self.image = self._sources[int(content["index"])]
+            self.error = ""
+        elif content.get("cmd") == "refused":
+            raise ValueError(f"{content['name']} has {content['size'] / 1e6:.0f} MB; up to {MOST_BYTES / 1e6:.0f} MB are taken")
+        elif content.get("cmd") == "file":
+            name = str(content["name"])
+            try:
+                opened = open_image(bytes(buffers[0]), self.net)
+            except ValueError as e:
+                raise ValueError(str(e).replace("the bytes", name)) from e
+            self.image = replace(opened, source=name)
+            self.error = ""
+
+    @traitlets.observe("image")
+    @shows_errors
+    def _draw(self, _change: Any) -> None:
+        image = self.image
+        if image is None:
+            self.picture, self.caption, self.index = b"", "", -1
+            return
+        self.index = next((i for i, s in enumerate(self._sources) if s is image or s == image), -1)
+        side = max(224, min(448, max(image.pixels.shape[2:])))
+        picture = image.picture()
+        scale = side / max(picture.size)
+        self.picture = png(picture.resize((round(picture.width * scale), round(picture.height * scale)), PILImage.Resampling.BICUBIC))
+        self.caption = "; ".join((image.source, *image.notes))
+
+    def still(self) -> PILImage.Image | None:
+        """The picture."""
+        return None if self.image is None else self.image.picture()
+
+    def describe(self) -> str:
+        """Where the picture is from."""
+        return "" if self.image is None else self.image.source
+
+
+def _at_hand(net: Net | None) -> list[Image]:
+    flowers = Flowers(64, seed=7, size=max(96, min(224, min(net.size))) if net else 96)
+    drawn = [flowers.flower(i) for i in _DRAWINGS]
+    images = [replace(open_image(f.image, net), source=f.name) for f in drawn]
+    for name in ("flower", "china"):
+        images.append(replace(open_image(photograph(name), net), source=name))
+    return images
+
+
+def _square(picture: PILImage.Image) -> PILImage.Image:
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side)).resize((72, 72), PILImage.Resampling.LANCZOS)

@@ -1,0 +1,51 @@
+// The picture that is looked at: a few at hand, or a file dropped or uploaded.
+
+function render({ model, el }) {
+  const stop = new AbortController(), signal = stop.signal;
+  el.classList.add("vw", "vw-chooser");
+  const picture = make("img", { class: "vw-picture", alt: "" });
+  const notes = make("div", { class: "vw-dim" });
+  const thumbs = make("div", { class: "vw-thumbs", role: "group", "aria-label": "pictures" });
+  const file = focusable(make("input", { type: "file", accept: "image/*", class: "vw-hidden-input", tabIndex: -1, "aria-hidden": "true" }));
+  const upload = focusable(make("button", { type: "button" }, "Open a picture …"));
+  el.append(picture, notes, thumbs, make("div", { class: "vw-row" }, upload, file));
+  errorLine(model, el, signal);
+  const urls = [];
+
+  listen(model, "change:picture", () => {
+    const old = picture.src, data = model.get("picture");
+    if (data && data.byteLength) picture.src = pictureURL(data); else picture.removeAttribute("src");
+    if (old.startsWith("blob:")) URL.revokeObjectURL(old);
+  }, signal, true);
+  listen(model, "change:caption", () => { notes.textContent = picture.alt = model.get("caption"); }, signal, true);
+
+  const mark = () => [...thumbs.children].forEach((b, i) => b.setAttribute("aria-pressed", String(i === model.get("index"))));
+  listen(model, "change:choices", () => {
+    urls.splice(0).forEach((u) => URL.revokeObjectURL(u));
+    thumbs.replaceChildren(...model.get("choices").map((c, i) => {
+      const url = pictureURL(c.thumbnail, "image/jpeg"); urls.push(url);
+      const button = focusable(make("button", { type: "button", title: c.name, "aria-label": c.name }, make("img", { src: url, alt: "" })));
+      button.addEventListener("click", () => model.send({ cmd: "choose", index: i }), { signal });
+      return button;
+    }));
+    mark();
+  }, signal, true);
+  listen(model, "change:index", mark, signal);
+
+  async function give(chosen) {
+    if (!chosen) return;
+    if (chosen.size > model.get("most_bytes")) {
+      model.send({ cmd: "refused", name: chosen.name, size: chosen.size });
+      return;
+    }
+    model.send({ cmd: "file", name: chosen.name }, undefined, [await chosen.arrayBuffer()]);
+  }
+  upload.addEventListener("click", () => file.click(), { signal });
+  file.addEventListener("change", () => { give(file.files[0]); file.value = ""; }, { signal });
+  el.addEventListener("dragover", (e) => { e.preventDefault(); e.stopPropagation(); el.classList.add("vw-drop"); }, { signal });
+  el.addEventListener("dragleave", () => el.classList.remove("vw-drop"), { signal });
+  el.addEventListener("drop", (e) => { e.preventDefault(); e.stopPropagation(); el.classList.remove("vw-drop"); give(e.dataTransfer.files[0]); }, { signal });
+  return () => { stop.abort(); urls.forEach((u) => URL.revokeObjectURL(u)); };
+}
+
+export default { render };
