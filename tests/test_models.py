@@ -1,0 +1,143 @@
+"""The bundled networks: small, named, as accurate as they say, made from the drawings of today."""
+
+import json
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from vizwidgets import models
+from vizwidgets.data.flowers import KINDS, Flowers, drawing_hashes
+from vizwidgets.models import NAMES, WEIGHTS, FlowerNet, build
+from vizwidgets.models.train import HELD_OUT, RECIPES, TRAINING, Recipe, save, train
+
+FRESH = 3
+
+
+def drawn(count, seed):
+    images, labels = zip(*(Flowers(count, seed)[i] for i in range(count)), strict=True)
+    return torch.stack(images), torch.tensor(labels)
+
+
+def normalised(images, metadata):
+    return (images - torch.tensor(metadata["mean"]).view(3, 1, 1)) / torch.tensor(metadata["std"]).view(3, 1, 1)
+
+
+def fewest(count, share, risk=1e-3):
+    """The fewest right answers that a network which is right with probability `share` gives, but for a small risk."""
+    tail = 0.0
+    for right in range(count + 1):
+        tail += math.comb(count, right) * share**right * (1.0 - share) ** (count - right)
+        if tail > risk:
+            return right
+    return count
+
+
+def test_names():
+    assert "flowers" in NAMES
+    assert set(NAMES) == set(RECIPES)
+    with pytest.raises(LookupError, match="did you mean 'flowers'"):
+        build("flower")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_structure(name):
+    net, metadata = build(name)
+    assert [child for child, _ in net.named_children()] == ["stem", "stage1", "stage2", "stage3", "stage4", "pool", "head"]
+    assert [child for child, _ in net.stem.named_children()] == ["conv", "norm", "relu"]
+    assert sum(p.numel() for p in net.parameters()) <= 300_000
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in net.parameters())
+    assert not any(module.training for module in net.modules())
+    relus = [module for module in net.modules() if isinstance(module, nn.ReLU)]
+    assert len(relus) == 9
+    assert not any(relu.inplace for relu in relus)
+    calls = []
+    for relu in relus:
+        relu.register_forward_hook(lambda module, *_: calls.append(module))
+    for shape in ((32, 32), (96, 96), (45, 131)):
+        calls.clear()
+        assert net(torch.rand(2, 3, *shape)).shape == (2, len(metadata["labels"]))
+        assert len(calls) == len(set(calls)) == 9
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata(name):
+    metadata = build(name)[1]
+    recipe = RECIPES[name]
+    assert metadata["name"] == name
+    assert metadata["labels"] == list(KINDS)
+    assert metadata["size"] == recipe.size
+    assert metadata["recipe"] == json.loads(json.dumps(vars(recipe)))
+    assert metadata["drawing_hashes"] == drawing_hashes()
+    assert recipe.held_out_images >= 1000
+
+
+def test_flowers_are_recognised():
+    net, metadata = build("flowers")
+    assert metadata["accuracy"] >= 0.97
+    assert FRESH not in (TRAINING, HELD_OUT)
+    images, labels = drawn(240, FRESH)
+    with torch.no_grad():
+        right = int((net(normalised(images, metadata)).argmax(1) == labels).sum())
+    assert right >= fewest(240, 0.97)
+
+
+def test_stem_filters_are_smooth_enough_to_be_shown():
+    filters = build("flowers")[0].stem.conv.weight.detach()
+    energy = filters.square().mean(dim=(1, 2, 3))
+    steps = filters.diff(dim=-1).square().mean(dim=(1, 2, 3)) + filters.diff(dim=-2).square().mean(dim=(1, 2, 3))
+    # White noise has a ratio of 4; filters that hardly matter may be as rough as they like.
+    strong = energy > 0.2 * energy.mean()
+    assert (steps / energy)[strong].median() < 1.5
+
+
+def test_files_are_small_and_hold_no_code(monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("unpickled")
+
+    for module, function in ((torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")):
+        monkeypatch.setattr(module, function, refuse)
+    for name in NAMES:
+        build(name)
+    sizes = [path.stat().st_size for path in WEIGHTS.glob("*")]
+    assert max(sizes) < 0.8e6
+    assert sum(sizes) < 12e6
+
+
+def test_training_makes_the_same_network_again(tmp_path, monkeypatch):
+    recipe = Recipe("tiny", seed=5, epochs=1, batch_size=12, train_images=24, held_out_images=12)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    (first, metadata), (second, _) = train(recipe), train(recipe)
+    assert torch.equal(state, torch.get_rng_state())
+    assert threads == torch.get_num_threads()
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    fresh = FlowerNet(seed=5).state_dict()
+    assert not any(torch.equal(value, fresh[name]) for name, value in first.state_dict().items())
+
+    save(first, metadata, tmp_path / "tiny.safetensors")
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(models, "NAMES", ("tiny",))
+    loaded, read = build("tiny")
+    assert read == json.loads(json.dumps(metadata))
+    x = torch.rand(2, 3, 64, 64)
+    assert torch.allclose(loaded(x), first(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_table_in_the_docs_is_true(name):
+    page = Path(__file__).parent.parent / "docs" / "networks.md"
+    row = next(line for line in page.read_text().splitlines() if line.startswith(f"| `{name}` "))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    net, metadata = build(name)
+    recipe = RECIPES[name]
+    assert cells[1:7] == [
+        f"{sum(p.numel() for p in net.parameters()):,}",
+        f"{(WEIGHTS / f'{name}.safetensors').stat().st_size / 1000:.0f} kB",
+        f"{metadata['size']} px",
+        str(recipe.seed),
+        f"{recipe.train_images:,} drawings, {recipe.epochs} epochs, default switches",
+        f"{100 * metadata['accuracy']:.1f} % of {recipe.held_out_images:,}",
+    ]
