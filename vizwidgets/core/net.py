@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isqrt
+from math import isfinite, isqrt
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -75,19 +75,21 @@ class Net:
         if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] != self.channels:
             came = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"{self.name or 'the network'} takes images (B, {self.channels}, H, W) in [0, 1], not {came}")
+        if not images.is_floating_point():
+            raise TypeError(f"images are floating-point numbers in [0, 1], not {images.dtype}: image.float() / 255, or vizwidgets.image")
         with self.lock, evaluating(self.module):
             x = self._normalised(images)
             fast = x.shape[1] > 1 and not _REFUSES_CHANNELS_LAST.get(self.module, False)
             if not fast:
-                return self._scores(self.module(x))
+                return self._scores(self.module(x), len(x))
             try:
-                return self._scores(self.module(x.contiguous(memory_format=torch.channels_last)))
+                return self._scores(self.module(x.contiguous(memory_format=torch.channels_last)), len(x))
             except RuntimeError as e:
                 # A module that flattens by `.view` cannot take the faster memory layout.
                 if "view size is not compatible" not in str(e):
                     raise
                 _REFUSES_CHANNELS_LAST[self.module] = True
-                return self._scores(self.module(x))
+                return self._scores(self.module(x), len(x))
 
     def _normalised(self, images: Tensor) -> Tensor:
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), images)
@@ -97,7 +99,7 @@ class Net:
             x = (x - mean) / std
         return x
 
-    def _scores(self, output: Any) -> Tensor:
+    def _scores(self, output: Any, batch: int) -> Tensor:
         if isinstance(output, dict):
             named = next((output[k] for k in ("logits", "out") if isinstance(output.get(k), Tensor)), None)
             tensors = [v for v in output.values() if isinstance(v, Tensor)]
@@ -112,12 +114,18 @@ class Net:
             raise TypeError(f"{self.name or 'the network'} returns {type(output).__name__}, not class scores (B, classes)")
         if scores.dim() > 2:
             scores = scores.flatten(2).mean(2)  # class maps: one score per class
+        if scores.shape == (batch,):
+            scores = scores[:, None]
+        if scores.dim() != 2 or len(scores) != batch:
+            raise ValueError(
+                f"{self.name or 'the network'} returns {tuple(scores.shape)} for {batch} images, not class scores (B, classes)"
+            )
         return scores if scores.dtype == torch.float64 else scores.float()
 
     @cached_property
     def layers(self) -> LayerTable:
         """Name, kind, output shape, parameters and receptive field of every layer; see `Layer`."""
-        with self.lock, evaluating(self.module):
+        with self.lock, evaluating(self.module), torch.inference_mode(False):
             # A module whose structure has changed since gets a table of its own.
             key = (self.size, self.channels, tuple(self.layouts.items()), _structure(self.module))
             tables = _TABLES.setdefault(self.module, {})
@@ -147,7 +155,7 @@ class Net:
     def sha256(self) -> str:
         """Digest of all weights and buffers; worked out again when one of them has changed."""
         state = {k: v for k, v in self.module.state_dict().items() if isinstance(v, Tensor)}
-        stamp = tuple((k, v.data_ptr(), v._version) for k, v in state.items())
+        stamp = tuple((k, v.data_ptr(), 0 if v.is_inference() else v._version) for k, v in state.items())
         known = _DIGESTS.get(self.module)
         if known is None or known[0] != stamp:
             digest = hashlib.sha256()
@@ -204,7 +212,7 @@ def as_net(
     Raises
     ------
     TypeError, ValueError
-        For what is not a module, for impossible options, and for weights that are not finite.
+        For what is not a module and for impossible options.
 
     Examples
     --------
@@ -220,15 +228,22 @@ def as_net(
         if size is not None and resize is None:
             given["resize"] = None
         return as_net(module.module, **given)
-    if isinstance(module, type) and issubclass(module, nn.Module):
+    if isinstance(module, type):
         raise TypeError(f"{module.__name__} is a class; give an instance: {module.__name__}()")
     if not isinstance(module, nn.Module):
         raise TypeError(f"a network is a torch.nn.Module or what load() gives, not {type(module).__name__}")
     module = _unwrapped(module)
     cfg = _known_preprocessing(module)
-    channels = channels or cfg.get("channels") or _first_channels(module)
+    channels = channels if channels is not None else cfg.get("channels") or _first_channels(module)
+    for what, value in (("channels", channels), ("resize", resize)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"{what} is a whole number from 1, not {value!r}")
+    if isinstance(labels, str):
+        raise TypeError(f"labels are class names, one each: ['rose', ...], not the text {labels!r}")
     if interpolation not in (None, "bilinear", "bicubic"):
         raise ValueError(f"interpolation: {unknown('interpolation', interpolation, ('bilinear', 'bicubic'))}")
+    if size is not None:
+        cfg.pop("resize", None)
     crop = _pair(size) if size is not None else cfg.get("size") or _tried_size(module, channels)
     return Net(
         module,
@@ -323,12 +338,15 @@ def _tried_size(module: nn.Module, channels: int) -> tuple[int, int]:
 
 
 def _structure(module: nn.Module) -> int:
-    return hash(tuple((n, type(m).__name__, getattr(m, "inplace", None)) for n, m in module.named_modules()))
+    return hash(tuple(
+        (n, type(m), getattr(m, "inplace", None), *(p.shape for p in m._parameters.values() if p is not None))
+        for n, m in module.named_modules()
+    ))  # fmt: skip
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or any(not isinstance(s, int) or s < 1 for s in pair):
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(pair) != 2 or any(not isinstance(s, int) or isinstance(s, bool) or s < 1 for s in pair):
         raise ValueError(f"size is a number of pixels or (height, width), not {size!r}")
     return pair
 
@@ -337,6 +355,6 @@ def _per_channel(what: str, value: float | Sequence[float], channels: int) -> tu
     values = (float(value),) * channels if isinstance(value, (int, float)) else tuple(map(float, value))
     if len(values) != channels:
         raise ValueError(f"{what} has {len(values)} numbers for {channels} channels")
-    if what == "std" and any(v <= 0 for v in values):
-        raise ValueError(f"std must be positive, not {value!r}")
+    if not all(isfinite(v) and (v > 0 or what == "mean") for v in values):
+        raise ValueError(f"{what} must be {'positive' if what == 'std' else 'finite'}, not {value!r}")
     return values

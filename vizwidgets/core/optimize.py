@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 from torch import Tensor, nn
 
 from .capture import activations, extract
-from .net import Net, as_net
+from .net import Net, as_net, evaluating
 from .targets import INPUT, OUTPUT, Target
 
 
@@ -50,8 +50,10 @@ def score(net: Net | nn.Module, target: Target, images: Tensor) -> Tensor:
 
 def gradient(net: Net | nn.Module, target: Target, images: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (B,) and their gradients with respect to the images (B, C, H, W); no parameter is given a gradient."""
-    images = images.detach().requires_grad_()
-    with torch.enable_grad():
+    net = as_net(net)
+    # Evaluation mode for the way back as well: a net that saves memory runs parts of itself again there.
+    with net.lock, evaluating(net.module), torch.inference_mode(False), torch.enable_grad():
+        images = (images.clone() if images.is_inference() else images.detach()).requires_grad_()
         scores = score(net, target, images)
         if not scores.requires_grad:
             raise ValueError(f"{target!r} does not depend on the image: it has no gradient")

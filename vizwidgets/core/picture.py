@@ -45,6 +45,18 @@ def limits(maps: Tensor) -> tuple[float, float]:
     return 0.0, high or 1.0
 
 
+def readable_limits(maps: Tensor, share: float = 0.995) -> tuple[float, float]:
+    """Like `limits`, but up to the size that `share` of the values stay within: a few peaks would leave all else dark."""
+    low, high = limits(maps)
+    finite = maps[torch.isfinite(maps)].abs().flatten().float()
+    if finite.numel() > 1:
+        k = max(1, int(share * finite.numel()))
+        top = finite.kthvalue(k).values.item()
+        if 0 < top < high / 1.5:  # else the peaks are no nuisance, and nothing is clipped
+            return (-top if low < 0 else 0.0), top
+    return low, high
+
+
 def to_bytes(maps: Tensor, low: float | Tensor, high: float | Tensor) -> NDArray[np.uint8]:
     """Values as 0 ... 255 on the scale from `low` to `high`; beyond it they are clipped, NaN becomes 0."""
     scaled = (maps - low) / (high - low)
@@ -52,10 +64,15 @@ def to_bytes(maps: Tensor, low: float | Tensor, high: float | Tensor) -> NDArray
 
 
 def colourise(values: Tensor, low: float | None = None, high: float | None = None) -> NDArray[np.uint8]:
-    """Maps (..., H, W) as colours (..., H, W, 3): diverging around 0 where the scale is signed, NaN in magenta."""
+    """Maps (..., H, W) as colours (..., H, W, 3): diverging around 0 where the scale is signed.
+
+    Marked are NaN in magenta, and what lies beyond the scale: in white, or black on a signed scale.
+    """
     if low is None or high is None:
         low, high = limits(values)
     rgb = colour_table("diverging" if low < 0 else "sequential")[to_bytes(values, low, high)]
+    margin = (high - low) / 255
+    rgb[((values > high + margin) | (values < low - margin)).cpu().numpy()] = 0 if low < 0 else 255
     rgb[torch.isnan(values).cpu().numpy()] = NAN_COLOUR
     return rgb
 

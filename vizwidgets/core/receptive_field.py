@@ -40,8 +40,11 @@ class ReceptiveField:
         >>> ReceptiveField((7, 7), (2, 2), (-3, -3)).box(0, 1, 96, 96)
         (0, 0, 4, 6)
         """
-        y0, x0 = (self.offset[a] + (y, x)[a] * self.stride[a] for a in (0, 1))
-        return max(0, int(y0)), max(0, int(x0)), min(height, int(y0 + self.size[0])), min(width, int(x0 + self.size[1]))
+        low = [self.offset[a] + (y, x)[a] * self.stride[a] for a in (0, 1)]
+        high = [low[a] + self.size[a] for a in (0, 1)]
+        y0, y1 = (min(height, max(0, int(v))) for v in (low[0], high[0]))
+        x0, x1 = (min(width, max(0, int(v))) for v in (low[1], high[1]))
+        return y0, x0, y1, x1
 
     def __str__(self) -> str:
         """Size in pixels, rows by columns where they differ."""

@@ -24,7 +24,8 @@ def make_recipe(net: Net, method: str, inputs: dict[str, Any], options: dict[str
     """What made a result: network, method, inputs and every option spelled out, seed, threads and versions."""
     return {
         "format": FORMAT,
-        "net": {"name": net.name, "sha256": net.sha256},
+        "net": {"name": net.name, "sha256": net.sha256, "mean": list(net.mean), "std": list(net.std),
+                "layouts": dict(net.layouts)},
         "method": method,
         "inputs": {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in inputs.items()},
         "options": dict(options),
@@ -32,7 +33,7 @@ def make_recipe(net: Net, method: str, inputs: dict[str, Any], options: dict[str
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in ("vizwidgets", "torch")}},
         "changes": [],
-    }
+    }  # fmt: skip
 
 
 def dumps(recipe: dict[str, Any]) -> str:
@@ -42,7 +43,11 @@ def dumps(recipe: dict[str, Any]) -> str:
 
 def loads(text: str) -> dict[str, Any]:
     """A recipe from its text; one of a newer format is refused."""
-    recipe = json.loads(text, object_hook=_decode)
+    return checked(json.loads(text, object_hook=_decode))
+
+
+def checked(recipe: Any) -> dict[str, Any]:
+    """The recipe itself, if it is one and this version reads its format."""
     if not isinstance(recipe, dict) or "format" not in recipe or "method" not in recipe:
         raise ValueError("this is no recipe of vizwidgets: it has no 'format' and 'method'")
     if recipe["format"] > FORMAT:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as PILImage
 from torch import Tensor
 
-from .picture import colourise, enlarge, limits, png, tile
+from .picture import colourise, enlarge, png, readable_limits, tile
 from .recipe import KEY, dumps
 
 
@@ -71,13 +71,16 @@ class ActivationMaps(Result):
     layer: str
 
     def picture(self) -> PILImage.Image:
-        """All channels of the first image, on one common scale: signed around white, or from dark (0) to bright."""
+        """All channels of the first image, on one common scale: signed around white, or from dark (0) to bright.
+
+        Where a few peaks would leave all else dark they lie beyond the scale, and are white (black on a signed scale).
+        """
         maps = self.maps[0]
-        low, high = limits(maps)
+        low, high = readable_limits(maps)
         tiles = np.stack([enlarge(t, 24) for t in colourise(maps, low, high)])
         return PILImage.fromarray(tile(tiles, gap=2))
 
     def channel(self, index: int) -> PILImage.Image:
         """One channel of the first image, large, on the scale of the whole layer."""
-        low, high = limits(self.maps[0])
+        low, high = readable_limits(self.maps[0])
         return PILImage.fromarray(enlarge(colourise(self.maps[0, index], low, high), 192))

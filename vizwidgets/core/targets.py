@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
+from operator import index
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,8 +48,11 @@ class Target:
 
     def __mul__(self, weight: float) -> Target:
         """The target times a number."""
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        if isinstance(weight, bool) or not isinstance(weight, (int, float, np.integer, np.floating)):
             return NotImplemented
+        weight = int(weight) if isinstance(weight, (int, np.integer)) else float(weight)
+        if not isfinite(weight):
+            raise ValueError(f"the weight of a target is a finite number, not {weight}")
         return Sum(tuple((weight * w, t) for w, t in _terms(self)))
 
     __rmul__ = __mul__
@@ -105,8 +111,8 @@ class _Class(Target):
     index: int | str
 
     def __post_init__(self) -> None:
-        if isinstance(self.index, bool) or not isinstance(self.index, (int, str)):
-            raise TypeError(f"a class is a number or a name, not {self.index!r}")
+        if not isinstance(self.index, str):
+            object.__setattr__(self, "index", _number("a class is a number or a name", self.index))
 
     def resolve(self, net: Net) -> Target:
         return replace(self, index=class_index(net, self.index))
@@ -118,10 +124,12 @@ class _Class(Target):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.index!r})"
 
-    def _index(self) -> int:
+    def _of(self, scores: Tensor) -> Tensor:
         if isinstance(self.index, str):
             raise ValueError(f"{self!r} is a name; {self!r}.resolve(net) makes it a number")
-        return self.index
+        if not -scores.shape[1] <= self.index < scores.shape[1]:
+            raise LookupError(f"no class {self.index}; the network has {scores.shape[1]}, from 0 to {scores.shape[1] - 1}")
+        return scores[:, self.index]
 
 
 class Logit(_Class):
@@ -129,7 +137,7 @@ class Logit(_Class):
 
     def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
         """Scores (B,)."""
-        return acts[OUTPUT][:, self._index()]
+        return self._of(acts[OUTPUT])
 
 
 class Probability(_Class):
@@ -137,7 +145,7 @@ class Probability(_Class):
 
     def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
         """Scores (B,)."""
-        return acts[OUTPUT].softmax(1)[:, self._index()]
+        return self._of(acts[OUTPUT].softmax(1))
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,6 +154,9 @@ class Channel(Target):
 
     layer: str
     index: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", _number("a channel is a number", self.index))
 
     def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
         """Scores (B,)."""
@@ -173,6 +184,12 @@ class Neuron(Target):
     index: int
     y: int | None = None
     x: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", _number("a channel is a number", self.index))
+        for axis in ("y", "x"):
+            if getattr(self, axis) is not None:
+                object.__setattr__(self, axis, _number(f"the position {axis} is a number", getattr(self, axis)))
 
     def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
         """Scores (B,)."""
@@ -215,10 +232,20 @@ def class_index(net: Net, name: int | str) -> int:
     return name % len(net.labels) if net.labels else name
 
 
-def _checked(net: Net, layer: str, index: Any) -> None:
+def _number(what: str, value: Any) -> int:
+    # numpy's numbers and tensors with one number are taken too, as argmax gives them.
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{what}, not {value!r}") from None
+
+
+def _checked(net: Net, layer: str, index: int) -> None:
     shape = net.layers.readable(layer).shape
     assert shape is not None
-    if isinstance(index, bool) or not isinstance(index, int):
-        raise TypeError(f"a channel is a number, not {index!r}")
+    if layer in (INPUT, OUTPUT):
+        raise LookupError(f"a layer called {layer!r} cannot be a target: the name stands for the network's own {layer}")
     if not -shape[0] <= index < shape[0]:
         raise LookupError(f"no channel {index} in layer {layer!r}; it has {shape[0]}, from 0 to {shape[0] - 1}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vizwidgets.core.image import Image, open_image
 from vizwidgets.core.net import Net, as_net
-from vizwidgets.core.picture import colour_table, limits, png
+from vizwidgets.core.picture import colour_table, limits, png, readable_limits
 from vizwidgets.core.results import ActivationMaps
 from vizwidgets.core.targets import Channel, Neuron
 from vizwidgets.methods.activations import activation_maps
@@ -117,6 +117,9 @@ class ChannelGrid(VizWidget, AnyWidget):
         row, (count, h, w) = net.layers[result.layer], result.maps.shape[1:]
         field = row.receptive_field
         sees = "the whole image" if field is None else f"{field} pixels" if field.size != (1, 1) else "one pixel"
+        odd = int((~torch.isfinite(result.maps)).sum())
+        if odd:
+            sees += f"; {odd} values are NaN or infinite, shown as 0"
         what = f"{count} values" if (h, w) == (1, 1) else f"{count} channels of {h}×{w}"
         names = list(net.labels) if (h, w) == (1, 1) and count == len(net.labels) and result.layer == net.layers.order[-1] else []
         return {
@@ -141,6 +144,7 @@ class ChannelGrid(VizWidget, AnyWidget):
 def _packed(maps: Tensor) -> dict[str, Any]:
     """Maps (C, H, W) as bytes between the limits of each channel, and what the page needs to draw them."""
     low, high = limits(maps)
+    top = readable_limits(maps)[1]
     maps = maps.float().nan_to_num(0, 0, 0)
     count, h, w = maps.shape
     means = maps.mean((1, 2))
@@ -160,6 +164,8 @@ def _packed(maps: Tensor) -> dict[str, Any]:
         "vector": (h, w) == (1, 1),
         "low": low,
         "high": high,
+        "top": top,
+        "clipped": (maps.abs() > top * (1 + 1e-6)).float().mean().item(),
         "values": values.tobytes(),
         "lows": _f32(lows),
         "highs": _f32(highs),

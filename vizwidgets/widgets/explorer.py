@@ -109,12 +109,13 @@ def explore(net: Net | nn.Module | str | None = None, image: Any = None, **optio
 
 
 def _readable_layer(net: Net) -> str:
-    """A container (or else any layer) about a third of the way in whose maps have at least 12 rows."""
-    rows = [net.layers[n] for n in net.layers.order]
-    shown = [r for r in rows if r.layout is not None and r.shape is not None]
-    large = [r for r in shown if r.shape and min(r.shape[1:]) >= min(12, min(net.size) // 4)]
-    stages = [r for r in large if "." not in r.name or any(n.startswith(r.name + ".") for n in net.layers)]
-    pool = stages or large or shown
-    if not pool:
+    """A stage in the middle of those whose maps still have a dozen rows, or else the next best thing."""
+    rows = [r for r in map(net.layers.__getitem__, net.layers.order) if r.layout is not None and r.shape is not None]
+    if not rows:
         raise ValueError(f"{net.name} has no layer whose output can be shown")
-    return pool[len(pool) // 2].name
+    large = [r for r in rows if r.shape and min(r.shape[1:]) >= min(12, min(net.size) // 4)] or rows
+    for depth in range(1, 4):
+        stages = [r for r in large if r.name.count(".") < depth]
+        if len(stages) > 2:
+            return stages[len(stages) // 2].name
+    return large[len(large) // 2].name

@@ -22,19 +22,19 @@ function render({ model, el }) {
   const large = make("canvas", { width: 432, height: 432, role: "img" });
   const which = make("p", { class: "vw-title", "aria-live": "polite" });
   const what = make("p", { class: "vw-dim" }), where = make("p", { class: "vw-dim" });
-  const opacity = focusable(make("input", { type: "range", min: 0, max: 100, value: 60, "aria-label": "opacity over the picture" }));
+  const opacity = focusable(make("input", { type: "range", min: 0, max: 100, value: 80, "aria-label": "opacity of the map over the picture" }));
   scroll.append(canvas, spacer);
-  const detail = make("div", { class: "vw-grid-detail" }, large, which, what, where, make("label", {}, "over the picture ", opacity));
+  const detail = make("div", { class: "vw-grid-detail" }, large, which, what, where);
   const body = make("div", { class: "vw-grid-body" }, scroll, detail);
   el.append(
     make("div", { class: "vw-row" }, title, about),
     make("div", { class: "vw-row" }, make("label", {}, "order ", sort), make("label", {}, "colours ", scale),
-      make("label", {}, over, "over the picture"), make("span", { class: "vw-scale" }, low, bar, high)),
+      make("label", {}, over, "over the picture"), opacity, make("span", { class: "vw-scale" }, low, bar, high)),
     body);
   errorLine(model, el, signal);
 
   let f = null;            // what is shown: counts, limits, values
-  let sprite = null, photo = null, order = [], position = [], hover = -1, cursor = 0, columns = 1, tile = 48, drawn = 0, frame = 0;
+  let sprite = null, ghost = null, photo = null, order = [], position = [], hover = -1, cursor = 0, columns = 1, tile = 48, drawn = 0, frame = 0;
 
   function receive() {
     const state = model.get("frame");
@@ -57,7 +57,7 @@ function render({ model, el }) {
   }
 
   function limits(c) {
-    if (model.get("scale") === "common") return [f.low, f.high];
+    if (model.get("scale") === "common") return [f.low < 0 ? -f.top : 0, f.top];
     const top = f.low < 0 ? Math.max(-f.lows[c], f.highs[c]) : f.highs[c];
     return [f.low < 0 ? -top : 0, top];
   }
@@ -67,29 +67,39 @@ function render({ model, el }) {
     return f.lows[c] + (v / 255) * (f.highs[c] - f.lows[c]);
   }
 
-  // One sheet of all maps at their own resolution, in channel order; tiles are cut from it.
+  // One sheet of all maps at their own resolution, in channel order; tiles are cut from it. A second one, for lying over the
+  // picture, is the more transparent the nearer a value is to 0. Values beyond the scale get a colour of their own.
   function paintSprite() {
-    const { count: n, height: h, width: w } = f, across = Math.ceil(Math.sqrt(n * h / w)) || 1;
-    sprite = make("canvas", { width: across * w, height: Math.ceil(n / across) * h });
-    const g = sprite.getContext("2d"), image = g.createImageData(sprite.width, sprite.height), out = new Uint32Array(image.data.buffer);
+    const { count: n, height: h, width: w } = f, across = Math.ceil(Math.sqrt(n * h / w)) || 1, signed = f.low < 0;
+    const beyond = signed ? 0xff000000 : 0xffffffff, shown = model.get("overlay") && photo;
+    const sheet = () => make("canvas", { width: across * w, height: Math.ceil(n / across) * h });
+    const size = [across * w, Math.ceil(n / across) * h], image = new ImageData(...size), out = new Uint32Array(image.data.buffer);
+    const see = shown ? new ImageData(...size) : null, through = see && new Uint32Array(see.data.buffer);
     for (let c = 0; c < n; c++) {
       const [lo, hi] = limits(c), unit = 255 / (hi - lo || 1), span = (f.highs[c] - f.lows[c]) / 255;
       const a = (f.lows[c] - lo) * unit, b = span * unit;
       let s = c * h * w;
       for (let y = 0; y < h; y++) {
-        let q = (Math.floor(c / across) * h + y) * sprite.width + (c % across) * w;
-        for (let x = 0; x < w; x++) { const k = a + b * f.values[s++]; out[q++] = f.words[k < 0 ? 0 : k > 255 ? 255 : (k + 0.5) | 0]; }
+        let q = (Math.floor(c / across) * h + y) * size[0] + (c % across) * w;
+        for (let x = 0; x < w; x++, q++) {
+          const k = a + b * f.values[s++], i = k < 0 ? 0 : k > 255 ? 255 : (k + 0.5) | 0;
+          out[q] = k > 256.5 || k < -1.5 ? beyond : f.words[i];
+          if (through) through[q] = (out[q] & 0xffffff) | ((signed ? Math.min(255, Math.abs(2 * i - 255)) : i) << 24);
+        }
       }
     }
-    g.putImageData(image, 0, 0);
-    sprite.across = across;
-    const bg = bar.getContext("2d"), strip = bg.createImageData(256, 1);
+    sprite = sheet(); sprite.getContext("2d").putImageData(image, 0, 0); sprite.across = across;
+    ghost = null;
+    if (see) { ghost = sheet(); ghost.getContext("2d").putImageData(see, 0, 0); }
+    const strip = new ImageData(256, 1);
     new Uint32Array(strip.data.buffer).set(f.words);
-    bg.putImageData(strip, 0, 0);
-    const own = model.get("scale") === "own";
-    low.textContent = own ? (f.low < 0 ? "−max" : "0") : number(f.low);
-    high.textContent = own ? "max" : number(f.high);
-    bar.setAttribute("aria-label", f.low < 0 ? "signed colour scale around 0" : "colour scale from 0");
+    bar.getContext("2d").putImageData(strip, 0, 0);
+    const own = model.get("scale") === "own", clipped = !own && f.clipped > 0;
+    low.textContent = own ? (signed ? "−max" : "0") : signed ? `${clipped ? "≤ " : ""}${number(-f.top)}` : "0";
+    high.textContent = own ? "max" : `${clipped ? "≥ " : ""}${number(f.top)}`;
+    const say = signed ? "signed, around 0" : "from 0";
+    bar.setAttribute("aria-label", `colour scale ${say}`);
+    bar.parentElement.title = clipped ? `${number(100 * f.clipped)} % of the values lie beyond the scale, shown ${signed ? "black" : "white"}; they reach ${number(Math.abs(f.low) > f.high ? f.low : f.high)}` : `colour scale ${say}`;
   }
 
   function resize() {
@@ -124,7 +134,7 @@ function render({ model, el }) {
       if (f.vector) drawBar(g, c, x, y, css);
       else if (model.get("overlay") && photo) {
         g.imageSmoothingEnabled = true; g.drawImage(photo, x, y, tile, tile);
-        g.globalAlpha = opacity.value / 100; drawMap(g, c, x, y, tile, true); g.globalAlpha = 1; g.imageSmoothingEnabled = false;
+        g.globalAlpha = opacity.value / 100; drawMap(g, c, x, y, tile, ghost); g.globalAlpha = 1;
       } else drawMap(g, c, x, y, tile);
       const chosen = c === model.get("_selected"), marked = place === cursor && document.activeElement === scroll;
       if (chosen || c === hover || marked) {
@@ -136,10 +146,10 @@ function render({ model, el }) {
     el.dataset.drawn = drawn; el.dataset.seq = f.seq; el.dataset.columns = columns; el.dataset.tile = tile;
   }
 
-  function drawMap(g, c, x, y, side, smooth = false) {
+  function drawMap(g, c, x, y, side, sheet = null) {
     const { height: h, width: w } = f, k = Math.max(h, w), sx = (c % sprite.across) * w, sy = Math.floor(c / sprite.across) * h;
-    g.imageSmoothingEnabled = smooth;
-    g.drawImage(sprite, sx, sy, w, h, x + side * (k - w) / 2 / k, y + side * (k - h) / 2 / k, side * w / k, side * h / k);
+    g.imageSmoothingEnabled = false;
+    g.drawImage(sheet || sprite, sx, sy, w, h, x + side * (k - w) / 2 / k, y + side * (k - h) / 2 / k, side * w / k, side * h / k);
   }
 
   function drawBar(g, c, x, y, css) {
@@ -160,11 +170,10 @@ function render({ model, el }) {
     const g = large.getContext("2d"), side = large.width;
     g.globalAlpha = 1; g.clearRect(0, 0, side, side);
     large.style.display = f.vector ? "none" : "block";
-    opacity.parentElement.style.display = f.vector || !photo ? "none" : "";
     if (!f.vector) {
-      const a = opacity.value / 100;
-      if (photo && a < 1) { g.imageSmoothingEnabled = true; g.drawImage(photo, 0, 0, side, side); }
-      g.globalAlpha = photo ? a : 1; drawMap(g, c, 0, 0, side, photo && a < 1); g.globalAlpha = 1;
+      const over = model.get("overlay") && photo;
+      if (over) { g.imageSmoothingEnabled = true; g.drawImage(photo, 0, 0, side, side); g.globalAlpha = opacity.value / 100; }
+      drawMap(g, c, 0, 0, side, over ? ghost : null); g.globalAlpha = 1;
     }
     const name = f.names && f.names[c] ? `${c}: ${f.names[c]}` : `channel ${c}`;
     which.textContent = c === chosen ? `${name} (selected)` : hover < 0 && chosen < 0 ? `${name} (strongest)` : name;
@@ -224,7 +233,8 @@ function render({ model, el }) {
     control.addEventListener("change", () => send({ cmd: "set", name, value: read() }), { signal });
     listen(model, `change:${name}`, () => {
       if (control === over) over.checked = model.get(name); else control.value = model.get(name);
-      if (f) { if (name === "sort") arrange(); if (name === "scale") paintSprite(); ask(); }
+      if (name === "overlay") opacity.style.visibility = model.get("overlay") ? "" : "hidden";
+      if (f) { if (name === "sort") arrange(); else paintSprite(); ask(); }
     }, signal, true);
   }
   opacity.addEventListener("input", ask, { signal });
@@ -233,7 +243,7 @@ function render({ model, el }) {
   async function receivePicture() {
     const data = model.get("picture"), mine = ++pictures;
     const bitmap = data && data.byteLength ? await createImageBitmap(new Blob([bytes(data)], { type: "image/png" })) : null;
-    if (mine === pictures) { photo = bitmap; ask(); }     // a newer picture may have been decoded first
+    if (mine === pictures) { photo = bitmap; if (f && model.get("overlay")) paintSprite(); ask(); }     // a newer picture may have been decoded first
   }
   listen(model, "change:frame", receive, signal, true);
   listen(model, "change:picture", receivePicture, signal, true);
