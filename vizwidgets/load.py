@@ -51,7 +51,9 @@ def load(name: str, *, weights: str | Path | None = None, labels: Iterable[str] 
     """
     if not isinstance(name, str):
         raise TypeError(f"load takes a name; for a module of your own use as_net(module). Got {type(name).__name__}")
-    if name in bundled.NAMES and weights is None:
+    if name in bundled.NAMES:
+        if weights is not None:
+            raise ValueError(f"{name!r} is bundled with its weights; for others, load them into a module: as_net(module)")
         module, about = bundled.build(name)
         return as_net(module, size=about["size"], resize=about["size"], mean=about["mean"], std=about["std"],
                       labels=labels or about["labels"], name=name)  # fmt: skip
@@ -66,10 +68,15 @@ def load(name: str, *, weights: str | Path | None = None, labels: Iterable[str] 
     check_finite(module, str(weights or name))
     preset = about.transforms()
     categories = about.meta["categories"]
-    with_own_classes = len(next(reversed(module.state_dict().values()))) != len(categories)
+    classes = len(next(reversed(module.state_dict().values())))
+    if labels is None:
+        labels = categories if classes == len(categories) else ()
+    labels = tuple(labels)
+    if labels and len(labels) != classes:
+        raise ValueError(f"{len(labels)} labels for the {classes} classes of {weights or name}")
     return as_net(module, size=preset.crop_size[0], resize=preset.resize_size[0], mean=preset.mean, std=preset.std,
                   interpolation=preset.interpolation.value,
-                  labels=labels or (None if with_own_classes else categories), name=name)  # fmt: skip
+                  labels=labels, name=name)  # fmt: skip
 
 
 def image(source: Any, net: Net | nn.Module | None = None) -> Tensor:
@@ -118,15 +125,16 @@ def _published(tv: Any, name: str, weights: str | Path | None) -> Any:
 
 
 def _downloaded(about: Any) -> dict[str, Tensor]:
-    file = about.url.rpartition("/")[2]
+    file, folder = about.url.rpartition("/")[2], Path(torch.hub.get_dir()) / "checkpoints"
     try:
         return about.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (urllib.error.URLError, OSError) as e:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise ConnectionError(
             f"the weights cannot be downloaded ({e}). Fetch {about.url} where there is a network, and put it to "
             f"{folder / file}, or give it: load(..., weights={file!r})"
         ) from e
+    except Exception as e:
+        raise ValueError(f"{folder / file} is damaged; delete it, and it is fetched again ({_first_line(e)})") from e
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -145,13 +153,17 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         hint = "" if path.suffix == ".safetensors" else (
             " Only tensors are read, never pickled code: save model.state_dict(), not the model."
         )  # fmt: skip
-        raise ValueError(f"{path.name} is not a readable weights file: {str(e).splitlines()[0]}.{hint}") from e
+        raise ValueError(f"{path.name} is not a readable weights file: {_first_line(e)}.{hint}") from e
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path.name} holds no state dict (layer names with tensors)")
-    return {k.removeprefix("module."): v for k, v in state.items()}
+    return {k.removeprefix("module.").removeprefix("_orig_mod."): v for k, v in state.items()}
+
+
+def _first_line(e: Exception) -> str:
+    return (str(e) or type(e).__name__).splitlines()[0].rstrip(". ")
 
 
 def _built(tv: Any, name: str, about: Any, state: dict[str, Tensor], source: str) -> nn.Module:

@@ -9,7 +9,7 @@ from PIL import Image as PILImage
 from torch import nn
 
 from vizwidgets.core.net import Net, as_net
-from vizwidgets.core.recipe import KEY, loads
+from vizwidgets.core.recipe import KEY, checked, loads
 from vizwidgets.core.results import Result
 from vizwidgets.load import load
 from vizwidgets.methods import METHODS
@@ -44,11 +44,15 @@ def rerun(recipe: dict[str, Any] | str | Path | Result, net: Net | nn.Module | N
         if not isinstance(text, str):
             raise ValueError(f"{Path(recipe).name} holds no recipe: it was not saved by vizwidgets, or was edited since")
         recipe = loads(text)
-    wanted = recipe["net"]
-    net = load(wanted["name"]) if net is None else as_net(net)
+    wanted = checked(recipe)["net"]
+    try:
+        net = load(wanted["name"]) if net is None else as_net(net)
+    except LookupError:
+        raise LookupError(f"the recipe's network {wanted['name']!r} cannot be loaded by name: give it, rerun(..., net)") from None
     if net.sha256 != wanted["sha256"]:
         raise ValueError(f"{net.name} has other weights than the recipe's {wanted['name']} (sha256 {wanted['sha256'][:12]}...)")
     if recipe["method"] not in METHODS:
         raise ValueError(f"no method {recipe['method']!r} in this version; it has {', '.join(METHODS)}")
+    net = as_net(net, mean=wanted["mean"], std=wanted["std"], layouts=wanted["layouts"])
     result = METHODS[recipe["method"]](net, **recipe["inputs"], **recipe["options"])
     return result.result() if hasattr(result, "result") else result

@@ -7,6 +7,7 @@ import io
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image as PILImage
 from PIL import ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from .errors import unknown
 from .net import Net
 from .picture import png, to_pixels
 
@@ -86,14 +88,20 @@ def open_image(source: Any, net: Net | None = None) -> Image:
         return source
     notes: list[str] = []
     if isinstance(source, (str, Path)):
-        name, x = Path(source).name, _from_pil(_opened(_read(Path(source)), Path(source).name), notes)
+        path = Path(source).expanduser()
+        name, x = path.name, _from_pil(_opened(_read(path), path.name), notes)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         name, x = "bytes", _from_pil(_opened(bytes(source), "the bytes"), notes)
     elif isinstance(source, PILImage.Image):
         name, x = Path(getattr(source, "filename", "") or "picture").name, _from_pil(source, notes)
     elif isinstance(source, np.ndarray):
-        name, x = "array", _from_numbers(torch.from_numpy(np.ascontiguousarray(source)), notes, channels_last=True, net=net)
+        if source.dtype.kind not in "biuf":
+            raise TypeError(f"an image array holds numbers or booleans, not {source.dtype}")
+        native = np.array(source, dtype=source.dtype.newbyteorder("="), order="C")
+        name, x = "array", _from_numbers(torch.from_numpy(native), notes, channels_last=True, net=net)
     elif isinstance(source, Tensor):
+        if source.is_complex():
+            raise TypeError(f"an image tensor holds numbers or booleans, not {source.dtype}")
         name, x = "tensor", _from_numbers(source.detach(), notes, channels_last=False, net=net)
     else:
         raise TypeError(f"an image is a path, bytes, PIL image, array or tensor, not {type(source).__name__}")
@@ -106,9 +114,10 @@ def _read(path: Path) -> bytes:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not an image")
     if not path.exists():
-        near = [p.name for p in path.parent.glob("*") if p.suffix.lower() in PILImage.registered_extensions()]
-        there = f"; in that folder: {', '.join(sorted(near)[:8])}" if near else ""
-        raise FileNotFoundError(f"no image {str(path)!r}{there}")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"no image {str(path)!r}: there is no folder {str(path.parent)!r}")
+        there = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in PILImage.registered_extensions())
+        raise FileNotFoundError(f"{unknown('image', path.name, there)} (in {str(path.parent)!r})")
     return path.read_bytes()
 
 
@@ -137,17 +146,22 @@ def _from_pil(picture: PILImage.Image, notes: list[str]) -> Tensor:
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"first of {picture.n_frames} frames")  # type: ignore[attr-defined]
     upright = ImageOps.exif_transpose(picture)
-    if upright.size != picture.size or picture.getexif().get(0x0112, 1) != 1:
+    if picture.getexif().get(0x0112) in range(2, 9):
         notes.append("turned upright (EXIF)")
     picture = upright
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = torch.from_numpy(np.array(picture, dtype=np.float64))
-        top = 65535.0 if picture.mode != "F" and values.max() > 255 else 255.0 if values.max() > 1 else 1.0
+        if not bool(torch.isfinite(values).all()):
+            raise ValueError("the image has NaN or infinite values")
+        if picture.mode == "F":
+            top = 255.0 if values.max() > 1 else 1.0
+        else:
+            top = 65535.0 if picture.mode != "I" or values.max() > 255 else 255.0
         if top == 65535.0:
             notes.append("16 bit")
         notes.append("grey")
         return (values / top).float().clamp(0, 1)[None, None]
-    if picture.mode in ("L", "1"):
+    if picture.mode in ("L", "1") and "transparency" not in picture.info:
         notes.append("grey")
         return torch.from_numpy(np.array(picture.convert("L"), dtype=np.float32) / 255)[None, None]
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "La", "PA", "RGBa"):
@@ -168,19 +182,22 @@ def _from_numbers(x: Tensor, notes: list[str], channels_last: bool, net: Net | N
         x = x[None]
     elif x.dim() == 3:
         last, first = x.shape[2] in known, x.shape[0] in known
-        if last and (channels_last or not first):
-            x = x.permute(2, 0, 1)
-        elif not first and net is not None:
+        if not (first or last) and net is not None:
             raise ValueError(f"an image of {net.name} has {net.channels} channels; this has the shape {shape}")
+        if (last or not first) if channels_last else (last and not first):
+            x = x.permute(2, 0, 1)
     if x.dim() != 3 or 0 in x.shape:
         raise ValueError(f"an image is (H, W), (H, W, C) or (C, H, W), not {shape}")
     if x.dtype == torch.bool:
         x = x.float()
     elif not x.is_floating_point():
-        top = 255 if x.dtype == torch.uint8 else 65535 if x.dtype in (torch.uint16, torch.int32) and x.max() > 255 else 255
+        values = x.double()
+        top = 65535 if x.dtype == torch.uint16 or values.max() > 255 else 255
+        if values.min() < 0 or values.max() > top:
+            raise ValueError(f"whole-number images go from 0 to 255 or 65535; this one from {values.min():.0f} to {values.max():.0f}")
         if top == 65535:
             notes.append("16 bit")
-        x = x.double().div(top).float()
+        x = values.div(top).float()
     elif x.dtype != torch.float64:
         x = x.float()
     if not bool(torch.isfinite(x).all()):
@@ -191,7 +208,8 @@ def _from_numbers(x: Tensor, notes: list[str], channels_last: bool, net: Net | N
             "Give uint8 for 0-255, and do not normalise: the network does that itself"
         )
     if x.shape[0] == 4 and (net is None or net.channels != 4):
-        notes.append("transparent parts on white")
+        if x[3].min() < 1:
+            notes.append("transparent parts on white")
         x = x[:3] * x[3:] + 1 - x[3:]
     return x[None].contiguous()
 
@@ -211,10 +229,14 @@ def _prepared(x: Tensor, net: Net, notes: list[str]) -> Tensor:
     h, w = x.shape[2:]
     if (h, w) == net.size:
         return x.contiguous()
-    scale = net.resize / min(h, w)
-    new = tuple(max(s, c) for s, c in zip((int(h * scale), int(w * scale)), net.size, strict=True))
-    new = (net.resize, new[1]) if h <= w and net.resize >= net.size[0] else new
-    new = (new[0], net.resize) if w <= h and net.resize >= net.size[1] else new
+    # What lies far outside the crop is not resized: a strip of pixels would become gigantic.
+    longest = min(h, w) * 8 * ceil(max(net.size) / net.resize)
+    if max(h, w) > longest:
+        top, left = max(0, h - longest) // 2, max(0, w - longest) // 2
+        x = x[:, :, top : h - top, left : w - left]
+        notes.append(f"cut from {w}×{h} to {x.shape[3]}×{x.shape[2]}")
+        h, w = x.shape[2:]
+    new = tuple(max(s * net.resize // min(h, w), c) for s, c in zip((h, w), net.size, strict=True))
     if new != (h, w):
         # Decoded photographs are averaged over the area when made smaller, as in the networks' own training transforms.
         x = F.interpolate(x, new, mode=net.interpolation, antialias=True, align_corners=False).clamp(0, 1)

@@ -154,6 +154,12 @@ def _layer_norm(f: _Field, out: Tensor, x: Tensor, normalized: Any, *_: Any) -> 
     return f
 
 
+def _batch_norm(f: _Field, out: Tensor, x: Tensor, weight: Any, bias: Any, mean: Any = None, *_: Any) -> _Field:
+    if not isinstance(mean, Tensor):
+        raise _Unknown  # without running statistics, those of the image itself
+    return _same(f, out)
+
+
 def _matrix(f: _Field, out: Tensor, *_: Any) -> _Field:
     if max(f.y, f.x) >= out.dim() - 1:
         raise _Unknown
@@ -242,12 +248,12 @@ _RULES: dict[Any, Callable[..., _Field]] = {
     **dict.fromkeys([aten._adaptive_avg_pool2d, aten.adaptive_avg_pool2d, aten.adaptive_max_pool2d], _adaptive_pool),
     **dict.fromkeys([aten.native_batch_norm, aten._native_batch_norm_legit_no_training, aten.cudnn_batch_norm,
                      aten._batch_norm_with_update, aten.batch_norm, aten._native_batch_norm_legit,
-                     aten._batch_norm_no_update], _same),
+                     aten._batch_norm_no_update], _batch_norm),
     **dict.fromkeys([aten.clone, aten._to_copy, aten.detach, aten.alias, aten.contiguous, aten.dropout,
                      aten.native_dropout, aten.split, aten.split_with_sizes, aten.chunk, aten.narrow,
                      aten.lift_fresh, aten.expand], _same),
     **dict.fromkeys([aten.native_layer_norm, aten.layer_norm], _layer_norm),
-    **dict.fromkeys([aten.mm, aten.linear, aten.matmul], _matrix),
+    **dict.fromkeys([aten.mm, aten.addmm, aten.linear, aten.matmul], _matrix),
     **dict.fromkeys([aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias, aten.squeeze], _reshape),
     **dict.fromkeys([aten.transpose, aten.t], _transpose),
     **dict.fromkeys([aten.mean, aten.sum, aten.amax], _mean),
@@ -275,6 +281,8 @@ class FieldTracker(TorchDispatchMode):
         return ReceptiveField(tuple(map(round, size)), tuple(map(_whole, stride)), tuple(map(_whole, offset)))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        part = args[0] if args and isinstance(args[0], Tensor) and func._schema.is_mutable else None
+        before = None if part is None else self._known.get(part)
         out = func(*args, **(kwargs or {}))
         tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
         sources = [(t, self._known[t]) for t in tensors if t in self._known]
@@ -282,6 +290,8 @@ class FieldTracker(TorchDispatchMode):
             for o in out if isinstance(out, (list, tuple)) else (out,):
                 if isinstance(o, Tensor):
                     self._known[o] = self._follow(func, o, sources, args, kwargs or {})
+        if part is not None and part._is_view() and self._known.get(part) != before:
+            self._known[part._base] = WHOLE  # other pixels were written into a part of it
         return out
 
     def _follow(self, func: Any, out: Tensor, sources: list[Any], args: Any, kwargs: Any) -> _Field | str:
@@ -290,10 +300,11 @@ class FieldTracker(TorchDispatchMode):
         try:
             if func.overloadpacket in (aten.cat, aten.stack):
                 return self._joined(func, out, sources, args)
-            if torch.Tag.pointwise in func.tags or func.overloadpacket is aten.addmm:
+            if torch.Tag.pointwise in func.tags:
                 return _pointwise(out, sources)
             rule = _RULES.get(func.overloadpacket)
-            if rule is None or len(sources) != 1:
+            x = 1 if func.overloadpacket is aten.addmm else 0
+            if rule is None or len(sources) != 1 or sources[0][0] is not args[x]:
                 return WHOLE
             return rule(sources[0][1], out, *args, **kwargs)
         except (_Unknown, IndexError, TypeError, ValueError):

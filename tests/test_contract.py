@@ -1,0 +1,155 @@
+"""Looking into a net changes nothing in it, whichever net, whatever the call, and however the call ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from nets import MATRIX, make, net, nothing_left_behind, picture, readable
+from torch import Tensor, nn
+
+import vizwidgets as vw
+
+
+def whole_extract(module: vw.Net | nn.Module, x: Tensor, layer: str) -> None:
+    with vw.extract(module, *readable(vw.as_net(module))):
+        vw.as_net(module)(x)
+
+
+# Every public function that runs a net: (net or module, images, a layer in its middle).
+CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
+    "net": lambda m, x, layer: vw.as_net(m)(x),
+    "layers": lambda m, x, layer: vw.as_net(m).layers,
+    "extract": whole_extract,
+    "activation_maps": lambda m, x, layer: vw.activation_maps(m, x, layer),
+    "score": lambda m, x, layer: vw.score(m, vw.Channel(layer, 0) - vw.Logit(1), x),
+    "score, stopped early": lambda m, x, layer: vw.score(m, vw.Channel(layer, 0), x),
+    "gradient": lambda m, x, layer: vw.gradient(m, vw.Channel(layer, 0) - vw.Probability(1), x),
+    "sha256": lambda m, x, layer: vw.as_net(m).sha256,
+}
+
+
+def middle(of: vw.Net) -> str:
+    names = readable(of)
+    return names[len(names) // 2]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("name", MATRIX)
+def test_nothing_changes_in_the_net(name: str, call: str) -> None:
+    of = net(name)
+    x = picture(of, batch=2)
+    layer = middle(of)
+    with nothing_left_behind(of.module, x):
+        CALLS[call](of, x, layer)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_bare_module_is_taken_and_mixed_flags_are_put_back(call: str) -> None:
+    module = make("resnet").eval()
+    module.layer2.train()
+    module.layer3[0].bn1.weight.requires_grad_(False)
+    module.fc.weight.grad = torch.ones_like(module.fc.weight)
+    x = torch.rand(2, 3, 224, 224)
+    with nothing_left_behind(module, x):
+        CALLS[call](module, x, "layer2.0.conv2")
+    assert module.layer2[0].bn1.training
+    assert not module.layer1.training
+
+
+class Raises(nn.Module):
+    """Fails in the middle of a pass when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.relu, self.conv2 = nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3)
+        self.bn, self.fc, self.fails = nn.BatchNorm2d(4), nn.Linear(4, 3), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn(self.relu(self.conv1(x)))
+        if self.fails:
+            raise ArithmeticError("in the middle")
+        return self.fc(self.conv2(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("call", [c for c in CALLS if c != "sha256"])
+def test_nothing_changes_when_the_net_raises(call: str) -> None:
+    of = vw.as_net(Raises().train(), size=16)
+    if call != "layers":
+        assert of.layers  # the table is there, so that the pass itself fails
+    of.module.fails = True
+    x = torch.rand(2, 3, 16, 16)
+    with nothing_left_behind(of.module, x):
+        # The layers' table says which image it failed on; the others hand on what the net raised.
+        with pytest.raises(RuntimeError if call == "layers" else ArithmeticError, match="in the middle"):
+            CALLS[call](of, x, "conv2")
+    of.module.fails = False
+    with nothing_left_behind(of.module, x):
+        CALLS[call](of, x, "conv2")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, StopIteration, GeneratorExit])
+def test_nothing_changes_when_the_body_of_extract_raises(error: type[BaseException]) -> None:
+    of = net("in_place")
+    with nothing_left_behind(of.module), pytest.raises((error, RuntimeError)), vw.extract(of, "conv1", "conv3"):
+        of(picture(of))
+        raise error
+
+
+def test_an_interrupt_within_the_pass_leaves_nothing() -> None:
+    module = make("in_place")
+
+    def interrupt(_m: nn.Module, _i: object) -> None:
+        raise KeyboardInterrupt
+
+    of = vw.as_net(module, size=32)
+    assert of.layers
+    handle = module.conv3.register_forward_pre_hook(interrupt)
+    with nothing_left_behind(module), pytest.raises(KeyboardInterrupt):
+        vw.gradient(of, vw.Logit(0), picture(of))
+    handle.remove()
+
+
+def test_the_check_itself_notices() -> None:
+    x = torch.zeros(1)
+
+    def hook(m: nn.Module) -> None:
+        m.conv1.register_forward_hook(lambda *a: None)
+
+    def grad(m: nn.Module) -> None:
+        m.fc.bias.grad = torch.zeros_like(m.fc.bias)
+
+    faults: dict[str, Callable[[nn.Module], object]] = {
+        "hook": hook, "grad": grad,
+        "mode": lambda m: m.bn1.eval(),
+        "statistics": lambda m: m.bn1.running_mean.add_(1),
+        "flag": lambda m: m.conv1.weight.requires_grad_(False),
+        "inplace": lambda m: setattr(m.relu1, "inplace", False),
+        "generator": lambda m: torch.rand(1),
+        "numpy": lambda m: np.random.rand(700),  # noqa: NPY002
+        "attribute": lambda m: setattr(m, "seen", 1),
+        "input": lambda m: x.add_(1),
+    }  # fmt: skip
+    for fault, plant in faults.items():
+        module = make("in_place")
+        with pytest.raises(AssertionError), nothing_left_behind(module, x):
+            plant(module)
+            continue
+        assert fault
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_a_batch_equals_one_by_one(name: str) -> None:
+    of = net(name)
+    x = picture(of, batch=3)
+    target = vw.Channel(middle(of), 0) - 0.5 * vw.Logit(2)
+    scores, grads = vw.gradient(of, target, x)
+    tolerance = {"atol": 2e-3, "rtol": 2e-3} if name == "half" else {"atol": 2e-5, "rtol": 1e-4}
+    for i in range(3):
+        score, grad = vw.gradient(of, target, x[i : i + 1])
+        torch.testing.assert_close(score, scores[i : i + 1], **tolerance)
+        torch.testing.assert_close(grad, grads[i : i + 1], **tolerance)
+    assert torch.isfinite(grads).all()
+    assert scores.dtype == (torch.float64 if name == "double" else torch.float32)
