@@ -1,0 +1,299 @@
+"""The widgets without a page: traits, errors, what goes over the wire."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+from PIL import Image as PILImage
+from torch import nn
+from wire import Wire
+
+import vizwidgets as vw
+from vizwidgets.widgets.base import script
+from vizwidgets.widgets.image_chooser import ImageChooser
+from vizwidgets.widgets.top_classes import TopClasses
+
+
+@pytest.fixture(scope="module")
+def net():
+    return vw.load("flowers")
+
+
+@pytest.fixture(scope="module")
+def x(net):
+    return vw.image(vw.data.photograph("flower"), net)
+
+
+def decoded(frame):
+    """The maps (C, H, W) that the page can work out from a frame."""
+    values = np.frombuffer(frame["values"], np.uint8).reshape(frame["count"], frame["height"], frame["width"])
+    low, high = (np.frombuffer(frame[k], "<f4")[:, None, None] for k in ("lows", "highs"))
+    return low + values / 255 * (high - low)
+
+
+WIDGETS = {
+    "ChannelGrid": lambda net, x: vw.ChannelGrid(net, x, "stage2"),
+    "LayerPicker": lambda net, x: vw.LayerPicker(net, "stage2"),
+    "Explorer": lambda net, x: vw.Explorer(net, x),
+    "ImageChooser": lambda net, x: ImageChooser(net),
+    "TopClasses": lambda net, x: TopClasses(net, x),
+}
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_contract(name, net, x):
+    widget = WIDGETS[name](net, x)
+    assert repr(widget) == repr(WIDGETS[name](net, x))
+    assert repr(widget).startswith(f"{name}(")
+    assert len(repr(widget)) < 80
+    assert widget.error == ""
+    data, _ = widget._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    if name != "LayerPicker" and name != "TopClasses":
+        assert PILImage.open(io.BytesIO(data["image/png"])).size[0] > 50
+    with pytest.raises(TypeError, match="no option 'colour'"):
+        type(widget)(net, colour="red")
+    assert widget.wait(5)
+
+
+def test_the_page_gets_the_values(net, x):
+    grid = vw.ChannelGrid(net, x, "stage2.0.conv1")
+    maps = vw.activation_maps(net, x, "stage2.0.conv1").maps[0].numpy()
+    span = maps.max((1, 2)) - maps.min((1, 2))
+    assert (np.abs(decoded(grid.frame) - maps).max((1, 2)) <= span / 255 * 0.51 + 1e-6).all()
+    assert grid.frame["low"] == pytest.approx(-max(-maps.min(), maps.max()))
+    np.testing.assert_allclose(np.frombuffer(grid.frame["means"], "<f4"), maps.mean((1, 2)), atol=1e-5)
+    assert torch.equal(grid.maps.maps[0], torch.from_numpy(maps))
+
+
+def test_a_layer_costs_one_message_of_its_raw_size(net, x):
+    grid = vw.ChannelGrid(net, x, "stage1")
+    wire = Wire(grid)
+    grid.layer = "stage3"
+    assert grid.wait(10)
+    frames = [s for s in wire.states if "frame" in s]
+    assert len(frames) == 1
+    count, h, w = net.layers["stage3"].shape
+    assert count * h * w <= wire.size <= count * h * w + 12 * count + 1000
+
+
+def test_a_click_makes_the_channel_the_target(net, x):
+    grid = vw.ChannelGrid(net, x, "stage2")
+    wire = Wire(grid)
+    wire.receive({"cmd": "select", "index": 7, "layer": "stage2"})
+    assert grid.target == vw.Channel("stage2", 7)
+    assert grid._selected == 7
+    wire.receive({"cmd": "select", "index": 3, "layer": "stage1"})  # from before the layer changed
+    assert grid.target == vw.Channel("stage2", 7)
+    wire.receive({"cmd": "set", "name": "sort", "value": "response"})
+    assert grid.sort == "response"
+    wire.receive({"cmd": "set", "name": "sort", "value": "alphabet"})
+    assert "alphabet" in grid.error
+
+
+def test_a_target_elsewhere_moves_the_grid_there(net, x):
+    grid = vw.ChannelGrid(net, x, "stage2")
+    grid.target = vw.Channel("stage1", 5)
+    assert grid.wait(10)
+    assert (grid.layer, grid._selected, grid.frame["layer"]) == ("stage1", 5, "stage1")
+    grid.target = vw.Logit("rose")
+    assert (grid.layer, grid._selected) == ("stage1", -1)
+
+
+def test_targets_and_images_link(net, x):
+    a, b = vw.ChannelGrid(net, x, "stage2"), vw.ChannelGrid(net, x, "stage2")
+    traitlets.link((a, "target"), (b, "target"))
+    traitlets.link((a, "image"), (b, "image"))
+    a.target = vw.Neuron("stage2", 3, 1, 1)
+    a.image = vw.Image(torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(1)), "noise")
+    assert b.target == a.target
+    assert b.image is a.image
+    assert b.wait(10)
+    assert a.wait(10)
+    assert b.frame["values"] == a.frame["values"]
+
+
+def test_errors_stand_in_the_widget_and_go_when_all_is_well_again(net, x):
+    explorer = vw.Explorer(net, x)
+    explorer.layer = "stage22"
+    explorer.wait(10)
+    assert "did you mean 'stage2'" in explorer.picker.error
+    assert "did you mean 'stage2'" in explorer.grid.error
+    explorer.layer = "stage3"
+    assert explorer.wait(10)
+    assert (explorer.picker.error, explorer.grid.error, explorer.grid.frame["layer"]) == ("", "", "stage3")
+
+
+class Breaks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head, self.broken = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), False
+
+    def forward(self, images):
+        y = self.conv(images)
+        if self.broken:
+            raise RuntimeError("out of order")
+        return self.head(y.mean((2, 3)))
+
+
+def test_a_network_that_raises_leaves_everything_else_alive(net, x):
+    module = Breaks()
+    grid = vw.ChannelGrid(vw.as_net(module, size=32), torch.rand(3, 32, 32), "conv")
+    module.broken = True
+    grid.layer = "head"
+    grid.wait(10)
+    assert grid.error == "out of order"
+    assert not module.conv._forward_hooks
+    assert not module.head._forward_hooks
+    other = vw.ChannelGrid(net, x, "stage1")
+    other.layer = "stage2"
+    assert other.wait(10)
+    assert other.frame["layer"] == "stage2"
+    module.broken = False
+    grid.layer = "conv"
+    grid.wait(10)
+    assert (grid.error, grid.frame["layer"]) == ("", "conv")
+
+
+def test_a_cell_may_call_the_network_while_the_worker_does(net, x):
+    grid = vw.ChannelGrid(net, x, "stage1")
+    expected, wrong = net(x), []
+
+    def cell():
+        for _ in range(20):
+            with vw.extract(net, "stage4") as acts:
+                wrong.extend([] if torch.equal(net(x), expected) and set(acts) == {"stage4"} else ["cell"])
+
+    thread = threading.Thread(target=cell)
+    thread.start()
+    layers = ["stem", "stage1", "stage2", "stage3"]
+    for i in range(20):
+        grid.layer = layers[i % 4]
+        grid.wait(10)
+        wrong.extend([] if grid.frame["layer"] == layers[i % 4] and not grid.error else [grid.error])
+    thread.join()
+    assert wrong == []
+
+
+def test_two_explorers_do_not_touch_each_other(net, x):
+    a, b = vw.Explorer(net, x), vw.Explorer(net, x)
+    before = b.grid.frame
+    a.layer = "stage4"
+    a.target = vw.Channel("stage4", 2)
+    assert a.wait(10)
+    assert (b.layer, b.target, b.grid.frame) == ("stage2", None, before)
+
+
+def test_wrong_arguments_raise_at_once(net, x, tmp_path):
+    with pytest.raises(LookupError, match="did you mean 'stage2'"):
+        vw.explore(net, x, layer="stagee2")
+    with pytest.raises(LookupError, match="did you mean 'flowers'"):
+        vw.explore("flower")
+    with pytest.raises(FileNotFoundError, match="no image"):
+        vw.explore(net, tmp_path / "none.jpg")
+    with pytest.raises(TypeError, match="Module"):
+        vw.explore(3)
+
+
+def test_vectors_and_tokens_are_shown(x):
+    net = vw.load("flowers")
+    grid = vw.ChannelGrid(net, x, "head")
+    assert grid.frame["vector"] is True
+    assert grid.frame["names"] == list(net.labels)
+    assert grid.frame["count"] == 12
+    pool = vw.ChannelGrid(net, x, "pool")
+    assert (pool.frame["names"], pool.frame["count"]) == ([], 96)
+
+
+def test_large_layers_are_averaged_down():
+    module = nn.Sequential(nn.Conv2d(3, 300, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    grid = vw.ChannelGrid(vw.as_net(module, size=160), torch.rand(3, 160, 160), "0")
+    frame = grid.frame
+    assert frame["pooled"] == 2
+    assert len(frame["values"]) == 300 * 80 * 80
+    maps = grid.maps.maps[0].numpy().reshape(300, 80, 2, 80, 2).mean((2, 4))
+    np.testing.assert_allclose(decoded(frame), maps, atol=np.ptp(maps, (1, 2)).max() / 255)
+
+
+def test_nan_is_told():
+    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net = vw.as_net(module, size=16)
+    with torch.no_grad():
+        module[0].bias[1] = float("nan")
+    grid = vw.ChannelGrid(net, torch.rand(3, 16, 16), "0")
+    assert "256 values are NaN" in grid.frame["caption"]
+
+
+def test_classes(net, x):
+    classes = TopClasses(net, x)
+    probability = net(x).detach().softmax(1)[0]
+    assert [b["index"] for b in classes.bars] == probability.topk(5).indices.tolist()
+    assert classes.bars[0]["probability"] == pytest.approx(float(probability.max()))
+    Wire(classes).receive({"cmd": "pick", "index": 3})
+    assert classes.target == vw.Logit(3)
+    classes.target = vw.Logit("rose")
+    assert classes._selected == net.labels.index("rose")
+    classes.target = vw.Logit("roze")
+    assert "did you mean 'rose'" in classes.error
+
+
+def as_bytes(picture, kind="png"):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_a_picture_from_the_page(net):
+    chooser = ImageChooser(net)
+    wire = Wire(chooser)
+    wire.receive({"cmd": "choose", "index": 2})
+    assert (chooser.index, chooser.image.source) == (2, chooser.choices[2]["name"])
+    picture = PILImage.new("RGBA", (200, 120), (255, 0, 0, 128))
+    wire.receive({"cmd": "file", "name": "<b>red</b>.png"}, as_bytes(picture))
+    assert chooser.image.source == "<b>red</b>.png"
+    assert chooser.index == -1
+    assert "transparent parts on white" in chooser.caption
+    kept = chooser.image
+    for content, said in ((b"", "empty"), (b"no picture at all", "not an image"), (as_bytes(picture)[:90], "damaged")):
+        wire.receive({"cmd": "file", "name": "bad.png"}, content)
+        assert said in chooser.error
+        assert "bad.png" in chooser.error
+        assert chooser.image is kept
+    wire.receive({"cmd": "refused", "name": "film.mp4", "size": 4e9})
+    assert "film.mp4 has 4000 MB" in chooser.error
+    wire.receive({"cmd": "choose", "index": 0})
+    assert chooser.error == ""
+
+
+def test_the_explorer_follows_the_picture(net):
+    explorer = vw.Explorer(net)
+    before = explorer.grid.frame
+    Wire(explorer.chooser).receive({"cmd": "choose", "index": 3})
+    assert explorer.wait(10)
+    assert explorer.image is explorer.chooser.image is explorer.grid.image is explorer.classes.image
+    assert explorer.grid.frame["values"] != before["values"]
+
+
+def test_the_picker_lists_the_table(net):
+    picker = vw.LayerPicker(net)
+    assert [r["name"] for r in picker.rows] == list(net.layers)
+    Wire(picker).receive({"cmd": "pick", "layer": "stage1"})
+    assert picker.layer == "stage1"
+    row = next(r for r in picker.rows if r["name"] == "stage2.0.conv1")
+    assert (row["parent"], row["short"], row["shape"]) == ("stage2.0", "conv1", "40×24×24")
+
+
+def test_modules_of_the_page_carry_the_shared_part_once():
+    for name in ("channel_grid", "layer_picker", "image_chooser", "top_classes"):
+        text = script(name)
+        assert text.count("function make(") == 1
+        assert text.count("export default") == 1
+        assert "innerHTML" not in text
+        assert "import " not in "\n".join(line for line in text.splitlines() if not line.startswith("//"))
+        assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+        assert "https://" not in text

@@ -1,0 +1,159 @@
+"""Playing a `Run`: play, pause, step and stop, progress, and frames that the page can keep up with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import traitlets
+
+from vizwidgets.core.optimize import Run
+from vizwidgets.core.picture import jpeg
+
+from .base import VizWidget, message, shows_errors
+from .worker import worker
+
+MAX_FPS = 15
+WINDOW = 2  # frames that may be on their way to the page unacknowledged
+SILENCE = 1.0  # seconds after which a frame is sent all the same: the page may be hidden or gone
+
+
+class Playback(VizWidget):
+    """Mixin of the widgets that play a `Run`; put before AnyWidget.
+
+    The page sends ``{"cmd": "play" | "pause" | "step" | "stop"}`` and ``{"ack": number}``; frames go out as JPEG in custom
+    messages ``{"frame": number, "index": step}``. The traits are written by whoever takes the steps, and by nobody else:
+    `status`, `index` (steps taken), `total`, `frame` (the last picture) and `error`.
+    """
+
+    status = traitlets.Enum(
+        ["idle", "waiting", "running", "paused", "stopped", "done", "failed"], "idle"
+    ).tag(sync=True)
+    index = traitlets.Int(0).tag(sync=True)
+    total = traitlets.Int(0).tag(sync=True)
+    remaining = traitlets.Float(0.0, help="estimated seconds to the end").tag(sync=True)
+    frame = traitlets.Bytes(b"").tag(sync=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._run: Run[Any] | None = None
+        self._wish = "pause"
+        self._sent = self._acked = 0
+        self._last_frame = self._busy_seconds = 0.0
+        super().__init__(*args, **kwargs)
+        self.on_msg(self._command)  # type: ignore[attr-defined]
+
+    def start(self, run: Run[Any], *, block: bool = False) -> None:
+        """Play `run` from its beginning, in place of the one before.
+
+        With ``block=True`` it is played to its end in the calling thread; the notebook's interrupt stops it and keeps what
+        there is.
+        """
+        worker.drop(self)
+        if self._run is not None:
+            self._run.stop()
+        self._run, self._wish, self._busy_seconds = run, "play", 0.0
+        self.total, self.index, self.error, self.status = len(run), run.taken, "", "waiting"
+        if not block:
+            worker.play(self, self._step)
+            return
+        try:
+            while self._step():
+                pass
+        except KeyboardInterrupt:
+            run.stop()
+            self._settle("stopped")
+
+    def play(self) -> None:
+        """Go on."""
+        self._ask("play")
+
+    def pause(self) -> None:
+        """Halt after the step that is under way."""
+        self._ask("pause")
+
+    def step(self) -> None:
+        """Take one step, then halt."""
+        self._ask("step")
+
+    def stop(self) -> None:
+        """End the run; what there is stays."""
+        self._ask("stop")
+
+    def result(self) -> Any:
+        """What the steps taken so far amount to; stops the run."""
+        if self._run is None:
+            raise ValueError("nothing has been started yet")
+        self.stop()
+        self.wait()
+        return self._run.result()
+
+    def _ask(self, wish: str) -> None:
+        if self._run is None or self.status in ("stopped", "done", "failed"):
+            return
+        self._wish = wish
+        worker.play(self, self._step)
+
+    @shows_errors
+    def _command(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+        if "ack" in content:
+            self._acked = max(self._acked, int(content["ack"]))
+        elif content.get("cmd") in ("play", "pause", "step", "stop"):
+            getattr(self, content["cmd"])()
+
+    def _step(self) -> bool:
+        run, wish = self._run, self._wish
+        assert run is not None
+        if wish == "stop":
+            run.stop()
+            return self._settle("stopped")
+        if wish == "pause":
+            return self._settle("paused")
+        if self.status != "running":
+            self.status = "running"
+        began = time.monotonic()
+        try:
+            taken = next(run)
+        except StopIteration:
+            return self._settle("done")
+        except Exception as e:
+            self.error = message(e)
+            return self._settle("failed")
+        self._busy_seconds += time.monotonic() - began
+        self._show(run, taken.picture)
+        if wish == "step" and self._wish == "step":
+            self._wish = "pause"
+        return True
+
+    def _show(self, run: Run[Any], picture: Callable[[], Any]) -> None:
+        now = time.monotonic()
+        free = self._sent - self._acked < WINDOW or now - self._last_frame >= SILENCE
+        if now - self._last_frame < 1 / MAX_FPS or not free:
+            return
+        self._last_frame = now
+        self._count(run)
+        shown = picture()
+        if shown is not None:
+            self._sent += 1
+            self.send({"frame": self._sent, "index": run.taken}, [jpeg(shown)])  # type: ignore[attr-defined]
+
+    def _count(self, run: Run[Any]) -> None:
+        self.index = run.taken
+        self.remaining = round(self._busy_seconds / max(1, run.taken) * (len(run) - run.taken), 1)
+
+    def _settle(self, status: str) -> bool:
+        run = self._run
+        assert run is not None
+        self._count(run)
+        picture = run.last.picture() if run.last is not None else None
+        if picture is not None:
+            self.frame = jpeg(picture)
+        self.status = status
+        return False
+
+    def close(self) -> None:
+        """End the run with the widget."""
+        worker.drop(self)
+        if self._run is not None:
+            self._run.stop()
+        super().close()  # type: ignore[misc]
