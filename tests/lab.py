@@ -93,7 +93,7 @@ class Notebook:
         self.page.goto(self.lab.url(f"lab/tree/{self.name}") + "&reset")
         self.page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context", timeout=90_000)
         self.page.wait_for_function(_IDLE, timeout=90_000)
-        self.page.evaluate("() => window.jupyterapp.commands.execute('application:collapse-left') .catch(() => null)")
+        self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
 
     def run(self, index: int, timeout: float = 120) -> None:
         """Run one cell by its index: a click in an output makes that cell the active one."""
@@ -109,7 +109,7 @@ class Notebook:
               const f = k.requestExecute({{ code, store_history: false }});
               f.onIOPub = (m) => {{ if (m.header.msg_type === 'stream') text += m.content.text;
                                    if (m.header.msg_type === 'error') text += JSON.stringify(m.content.evalue); }};
-              await f.done; return text; }}""", code)  # fmt: skip
+              await f.done; return text; }}""", "import json\n" + code)  # fmt: skip
         return json.loads(out) if out.strip() else None
 
     def theme(self, name: str) -> None:

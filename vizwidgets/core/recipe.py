@@ -6,6 +6,7 @@ import base64
 import json
 import platform
 import zlib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -72,6 +73,7 @@ def _decode(value: dict[str, Any]) -> Any:
     return value
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

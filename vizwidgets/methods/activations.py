@@ -46,6 +46,6 @@ def activation_maps(net: Net | nn.Module, images: Tensor | Image, layer: str) ->
     net, x = as_net(net), pixels(images)
     with torch.inference_mode():
         maps = activations(net, x, layer)[layer]
-    maps = (maps if maps.dtype == torch.float64 else maps.float()).cpu().clone()
+    maps = (maps if maps.dtype == torch.float64 else maps.float()).cpu().clone(memory_format=torch.contiguous_format)
     recipe = make_recipe(net, "activation_maps", {"images": x}, {"layer": layer})
     return ActivationMaps(maps, layer, recipe=recipe)

@@ -67,7 +67,7 @@ class VizWidget(traitlets.HasTraits):
     def options(cls) -> list[str]:
         """Names of its options."""
         own = [n for c in cls.__mro__ if issubclass(c, VizWidget) for n in vars(c) if n in cls.class_trait_names()]
-        return sorted({n for n in own if not n.startswith("_")} - {"comm", "error"}) + ["layout"]
+        return [*sorted({n for n in own if not n.startswith("_")} - {"comm", "error"}), "layout"]
 
     def later(self, job: Callable[[], None]) -> None:
         """Do `job` in the worker; a newer job of this widget takes its place, what it raises goes to the error line."""

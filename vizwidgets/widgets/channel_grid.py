@@ -110,16 +110,17 @@ class ChannelGrid(VizWidget, AnyWidget):
             return  # a newer job is on its way
         self._result = result
         self._seq += 1
-        self.frame = {**_packed(result.maps[0]), **self._about(net, image, result), "seq": self._seq}
+        packed = _packed(result.maps[0])
+        about = self._about(net, image, result)
+        if packed["odd"]:
+            about["caption"] += f"; {packed['odd']} values are NaN or infinite, shown as 0"
+        self.frame = {**packed, **about, "seq": self._seq}
         self.error = ""
 
     def _about(self, net: Net, image: Image, result: ActivationMaps) -> dict[str, Any]:
         row, (count, h, w) = net.layers[result.layer], result.maps.shape[1:]
         field = row.receptive_field
         sees = "the whole image" if field is None else f"{field} pixels" if field.size != (1, 1) else "one pixel"
-        odd = int((~torch.isfinite(result.maps)).sum())
-        if odd:
-            sees += f"; {odd} values are NaN or infinite, shown as 0"
         what = f"{count} values" if (h, w) == (1, 1) else f"{count} channels of {h}×{w}"
         names = list(net.labels) if (h, w) == (1, 1) and count == len(net.labels) and result.layer == net.layers.order[-1] else []
         return {
@@ -145,17 +146,25 @@ def _packed(maps: Tensor) -> dict[str, Any]:
     """Maps (C, H, W) as bytes between the limits of each channel, and what the page needs to draw them."""
     low, high = limits(maps)
     top = readable_limits(maps)[1]
-    maps = maps.float().nan_to_num(0, 0, 0)
+    maps = maps.float()
+    lows, highs = maps.amin((1, 2)), maps.amax((1, 2))
+    odd = 0
+    if not bool(torch.isfinite(lows + highs).all()):
+        odd = int((~torch.isfinite(maps)).sum())
+        maps = maps.nan_to_num(0, 0, 0)
+        lows, highs = maps.amin((1, 2)), maps.amax((1, 2))
     count, h, w = maps.shape
     means = maps.mean((1, 2))
+    beyond = torch.maximum(highs, -lows).max() > top
+    clipped = (maps.abs() > top).float().mean().item() if beyond else 0.0
     pooled = 1
     while count * (-(-h // pooled)) * (-(-w // pooled)) > MOST_VALUES:
         pooled += 1
     if pooled > 1:
         maps = F.avg_pool2d(maps[None], pooled, ceil_mode=True)[0]
-    lows, highs = maps.amin((1, 2)), maps.amax((1, 2))
-    span = (highs - lows).clamp(min=1e-30)[:, None, None]
-    values = ((maps - lows[:, None, None]) * (255 / span)).round().to(torch.uint8).numpy()
+        lows, highs = maps.amin((1, 2)), maps.amax((1, 2))
+    unit = 255 / (highs - lows).clamp(min=1e-30)[:, None, None]
+    values = ((maps - lows[:, None, None]) * unit).round_().to(torch.uint8).numpy()
     return {
         "count": count,
         "height": maps.shape[1],
@@ -165,7 +174,8 @@ def _packed(maps: Tensor) -> dict[str, Any]:
         "low": low,
         "high": high,
         "top": top,
-        "clipped": (maps.abs() > top * (1 + 1e-6)).float().mean().item(),
+        "clipped": clipped,
+        "odd": odd,
         "values": values.tobytes(),
         "lows": _f32(lows),
         "highs": _f32(highs),

@@ -75,7 +75,7 @@ class Explorer(VizWidget, VBox):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until everything that was asked for is shown."""
-        return all([part.wait(timeout) for part in (self.classes, self.grid)])
+        return self.classes.wait(timeout) and self.grid.wait(timeout)
 
     def still(self) -> PILImage.Image | None:
         """The picture beside the channels."""

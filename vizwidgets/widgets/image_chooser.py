@@ -44,7 +44,7 @@ class ImageChooser(VizWidget, AnyWidget):
     net = traitlets.Instance(Net, allow_none=True)
     image = traitlets.Instance(Image, allow_none=True)
     index = traitlets.Int(-1).tag(sync=True)
-    choices = traitlets.List().tag(sync=True)
+    choices: Any = traitlets.List().tag(sync=True)
     picture = traitlets.Bytes(b"").tag(sync=True)
     caption = traitlets.Unicode("").tag(sync=True)
     most_bytes = traitlets.Int(MOST_BYTES).tag(sync=True)

@@ -34,8 +34,8 @@ class LayerPicker(VizWidget, AnyWidget):
 
     net = traitlets.Instance(Net, allow_none=True)
     layer = traitlets.Unicode(None, allow_none=True).tag(sync=True)
-    rows = traitlets.List().tag(sync=True)
-    order = traitlets.List().tag(sync=True)
+    rows: Any = traitlets.List().tag(sync=True)
+    order: Any = traitlets.List().tag(sync=True)
     title = traitlets.Unicode("").tag(sync=True)
     about = traitlets.Unicode("").tag(sync=True)
 

@@ -39,7 +39,7 @@ class TopClasses(VizWidget, AnyWidget):
     image = traitlets.Instance(Image, allow_none=True)
     target = traitlets.Any(None, allow_none=True)
     k = traitlets.Int(5, min=1)
-    bars = traitlets.List().tag(sync=True)
+    bars: Any = traitlets.List().tag(sync=True)
     _selected = traitlets.Int(-1).tag(sync=True)
 
     def __init__(self, net: Net | nn.Module | None = None, image: Any = None, **options: Any) -> None:

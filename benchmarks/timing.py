@@ -1,0 +1,25 @@
+"""Timing side by side: all candidates in turn, round after round, so that a machine that drifts slows all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+
+def side_by_side(candidates: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 2) -> dict[str, float]:
+    """Median seconds of each candidate."""
+    taken: dict[str, list[float]] = {name: [] for name in candidates}
+    for i in range(rounds + warmup):
+        for name, call in candidates.items():
+            began = time.perf_counter()
+            call()
+            if i >= warmup:
+                taken[name].append(time.perf_counter() - began)
+    return {name: median(times) for name, times in taken.items()}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
