@@ -264,7 +264,7 @@ def state(module: nn.Module) -> dict[str, Any]:
     for name, t in module.state_dict().items():
         found[f"{name} values"] = t.detach().cpu().numpy().tobytes()
     found["torch generator"] = torch.get_rng_state().numpy().tobytes()
-    found["numpy generator"] = np.random.get_state()[1].tobytes()
+    found["numpy generator"] = np.random.get_state()[1].tobytes(), np.random.get_state()[2]
     found["grad mode"] = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     found["threads, dtype"] = torch.get_num_threads(), torch.get_default_dtype()
     return found

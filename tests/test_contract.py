@@ -128,7 +128,7 @@ def test_the_check_itself_notices() -> None:
         "flag": lambda m: m.conv1.weight.requires_grad_(False),
         "inplace": lambda m: setattr(m.relu1, "inplace", False),
         "generator": lambda m: torch.rand(1),
-        "numpy": lambda m: np.random.rand(700),  # noqa: NPY002
+        "numpy": lambda m: np.random.rand(),
         "attribute": lambda m: setattr(m, "seen", 1),
         "input": lambda m: x.add_(1),
     }  # fmt: skip

@@ -9,7 +9,18 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import MATRIX, TORCHVISION, SharedRelu, make, net, nothing_left_behind, picture, plain_outputs, readable, state
+from nets import (
+    MATRIX,
+    TORCHVISION,
+    SharedRelu,
+    make,
+    net,
+    nothing_left_behind,
+    picture,
+    plain_outputs,
+    readable,
+    state,
+)
 from torch import Tensor, nn
 
 import vizwidgets as vw

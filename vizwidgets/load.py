@@ -115,7 +115,7 @@ def image(source: Any, net: Net | nn.Module | None = None) -> Tensor:
 
 
 def _published(tv: Any, name: str, weights: str | Path | None) -> Any:
-    """torchvision's entry for these weights: that of the file's name if it is one of theirs, or else its default."""
+    """Torchvision's entry for these weights: that of the file's name if it is one of theirs, or else its default."""
     enum = tv.get_model_weights(name)
     if weights is not None:
         for entry in enum:

@@ -165,7 +165,7 @@ def _from_pil(picture: PILImage.Image, notes: list[str]) -> Tensor:
         notes.append("grey")
         return torch.from_numpy(np.array(picture.convert("L"), dtype=np.float32) / 255)[None, None]
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "La", "PA", "RGBa"):
-        rgba = picture.convert("RGBA")
+        rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         if np.asarray(rgba)[..., 3].min() < 255:
             notes.append("transparent parts on white")
         picture = PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .errors import unknown
 from .hooks import on_outputs
-from .layout import LAYOUTS, Grid, guess, map_size
+from .layout import DIMENSIONS, LAYOUTS, Grid, guess, map_size
 from .receptive_field import FieldTracker, ReceptiveField
 
 
@@ -152,6 +152,11 @@ def layer_table(module: nn.Module, size: Grid, channels: int, layouts: Mapping[s
             s = by_key[name, call]
             row_name = name if calls[name] == 1 else f"{name}:{call}"
             layout = layouts.get(row_name, layouts.get(name, found[name, call]))
+            if layout is not None and s.output.dim() != DIMENSIONS[layout]:
+                raise ValueError(
+                    f"layouts: the output of {row_name!r} has {s.output.dim()} dimensions, {tuple(s.output.shape)}; "
+                    f"{layout} has {DIMENSIONS[layout]}"
+                )
             rows.append(
                 Layer(row_name, kind, _maps_shape(s.output, layout, grids), parameters, s.field, layout,
                       s.output._version != s.version)

@@ -10,7 +10,8 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-LAYOUTS = ("NCHW", "NHWC", "tokens", "vector")
+DIMENSIONS = {"NCHW": 4, "NHWC": 4, "tokens": 3, "vector": 2}
+LAYOUTS = tuple(DIMENSIONS)
 MAX_PREFIX = 16
 Grid = tuple[int, int]
 

@@ -35,6 +35,8 @@ class ReceptiveField:
     def box(self, y: int, x: int, height: int, width: int) -> tuple[int, int, int, int]:
         """The pixels behind position (y, x) of an image of this height and width: y0, x0, y1, x1, the ends exclusive.
 
+        Pixels at the lower and right edge that a stride leaves over, before padding is put around the maps, are counted in.
+
         Examples
         --------
         >>> ReceptiveField((7, 7), (2, 2), (-3, -3)).box(0, 1, 96, 96)
@@ -251,14 +253,29 @@ _RULES: dict[Any, Callable[..., _Field]] = {
                      aten._batch_norm_no_update], _batch_norm),
     **dict.fromkeys([aten.clone, aten._to_copy, aten.detach, aten.alias, aten.contiguous, aten.dropout,
                      aten.native_dropout, aten.split, aten.split_with_sizes, aten.chunk, aten.narrow,
-                     aten.lift_fresh, aten.expand], _same),
-    **dict.fromkeys([aten.native_layer_norm, aten.layer_norm], _layer_norm),
+                     aten.lift_fresh, aten.expand, aten.glu, aten.channel_shuffle, aten.native_channel_shuffle], _same),
+    **dict.fromkeys([aten.native_layer_norm, aten.layer_norm, aten.rms_norm, aten._fused_rms_norm], _layer_norm),
     **dict.fromkeys([aten.mm, aten.addmm, aten.linear, aten.matmul], _matrix),
     **dict.fromkeys([aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias, aten.squeeze], _reshape),
     **dict.fromkeys([aten.transpose, aten.t], _transpose),
     **dict.fromkeys([aten.mean, aten.sum, aten.amax], _mean),
     **dict.fromkeys([aten.upsample_nearest2d], _nearest),
     aten.permute: _permute, aten.unsqueeze: _unsqueeze, aten.slice: _slice, aten.constant_pad_nd: _pad,
+}  # fmt: skip
+
+
+# Elementwise operations that PyTorch does not tag as such.
+_POINTWISE = {
+    aten.hardswish, aten.hardswish_, aten.mish_, aten.gelu_, aten.prelu, aten._prelu_kernel, aten.threshold_,
+    aten.rrelu_with_noise, aten.rrelu_with_noise_, aten.log_sigmoid_forward, aten.abs_, aten.rsub, aten.where,
+    aten.masked_fill, aten.masked_fill_, aten.copy_, aten.fill_, aten.zero_,
+}  # fmt: skip
+
+
+# What takes only shape and type from its input.
+_FRESH = {
+    aten.empty_like, aten.zeros_like, aten.ones_like, aten.full_like, aten.rand_like, aten.randn_like,
+    aten.new_empty, aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty_strided,
 }  # fmt: skip
 
 
@@ -286,7 +303,7 @@ class FieldTracker(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,)) if isinstance(t, Tensor)]
         sources = [(t, self._known[t]) for t in tensors if t in self._known]
-        if sources:
+        if sources and func.overloadpacket not in _FRESH:
             for o in out if isinstance(out, (list, tuple)) else (out,):
                 if isinstance(o, Tensor):
                     self._known[o] = self._follow(func, o, sources, args, kwargs or {})
@@ -300,7 +317,7 @@ class FieldTracker(TorchDispatchMode):
         try:
             if func.overloadpacket in (aten.cat, aten.stack):
                 return self._joined(func, out, sources, args)
-            if torch.Tag.pointwise in func.tags:
+            if torch.Tag.pointwise in func.tags or func.overloadpacket in _POINTWISE:
                 return _pointwise(out, sources)
             rule = _RULES.get(func.overloadpacket)
             x = 1 if func.overloadpacket is aten.addmm else 0
