@@ -6,12 +6,14 @@ from typing import Any
 
 import traitlets
 from anywidget import AnyWidget
+from PIL import Image as PILImage
 from torch import nn
 
 from vizwidgets.core.layers import Layer
 from vizwidgets.core.net import Net, as_net
 
 from .base import VizWidget, script, shows_errors, style
+from .stills import text_table
 
 
 class LayerPicker(VizWidget, AnyWidget):
@@ -72,6 +74,12 @@ class LayerPicker(VizWidget, AnyWidget):
     def _receive(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
         if content.get("cmd") == "pick":
             self.layer = str(content["layer"])
+
+    def still(self) -> PILImage.Image | None:
+        """The tree down to its second level."""
+        shown = [r for r in self.rows if r["level"] < (2 if len(self.rows) > 30 else 9)]
+        lines = [(f"{'    ' * r['level']}{r['short']}  {r['kind']}", r["shape"]) for r in shown]
+        return text_table(lines[:40], max(0, len(lines) - 40)) if lines else None
 
     def describe(self) -> str:
         """Layer and network."""

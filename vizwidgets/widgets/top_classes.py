@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import traitlets
 from anywidget import AnyWidget
+from PIL import Image as PILImage
 from torch import nn
 
 from vizwidgets.core.image import Image, open_image
@@ -14,6 +15,7 @@ from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.targets import Logit, Probability, class_index
 
 from .base import VizWidget, script, shows_errors, style
+from .stills import bar_chart
 
 
 class TopClasses(VizWidget, AnyWidget):
@@ -73,6 +75,10 @@ class TopClasses(VizWidget, AnyWidget):
     def _receive(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
         if content.get("cmd") == "pick":
             self.target = Logit(int(content["index"]))
+
+    def still(self) -> PILImage.Image | None:
+        """The bars."""
+        return bar_chart([(b["label"], b["probability"]) for b in self.bars]) if self.bars else None
 
     def describe(self) -> str:
         """The first class."""

@@ -143,7 +143,9 @@ function render({ model, el }) {
     }
     showLarge();
     drawn += 1;
-    el.dataset.drawn = drawn; el.dataset.seq = f.seq; el.dataset.columns = columns; el.dataset.tile = tile;
+    el.dataset.drawn = drawn;
+    if (el.dataset.seq !== String(f.seq)) el.dataset.seq = f.seq;
+    el.dataset.columns = columns; el.dataset.tile = tile;
   }
 
   function drawMap(g, c, x, y, side, sheet = null) {
@@ -185,10 +187,9 @@ function render({ model, el }) {
   // The value under the pointer, and the pixels that this position can see.
   large.addEventListener("pointermove", (e) => {
     if (!f || f.vector) return;
-    const r = large.getBoundingClientRect(), k = Math.max(f.height, f.width), c = Number(large.dataset.channel);
-    const x = Math.floor((e.clientX - r.x) / r.width * k - (k - f.width) / 2), y = Math.floor((e.clientY - r.y) / r.height * k - (k - f.height) / 2);
-    if (x < 0 || y < 0 || x >= f.width || y >= f.height) { where.textContent = ""; return; }
-    where.textContent = `${number(value(c, y * f.width + x))} at row ${y}, column ${x}`;
+    const r = large.getBoundingClientRect(), at = sayValue(Number(large.dataset.channel), (e.clientX - r.x) / r.width, (e.clientY - r.y) / r.height);
+    if (!at) return;
+    const [y, x] = at;
     draw();
     if (!f.field || f.pooled > 1) return;
     const [[fh, fw], [sy, sx], [oy, ox]] = f.field, g = large.getContext("2d"), u = large.width / Math.max(...f.image);
@@ -203,13 +204,26 @@ function render({ model, el }) {
     const column = Math.floor(x / step), place = Math.floor(y / step) * columns + column;
     return !f || x < 0 || y < 0 || column >= columns || place >= f.count ? -1 : place;
   }
+  // The value of the map under a point, given as shares of the side of the square it is drawn in.
+  function sayValue(c, across, down) {
+    const k = Math.max(f.height, f.width), x = Math.floor(across * k - (k - f.width) / 2), y = Math.floor(down * k - (k - f.height) / 2);
+    const inside = !f.vector && x >= 0 && y >= 0 && x < f.width && y < f.height;
+    where.textContent = inside ? `${number(value(c, y * f.width + x))} at row ${y}, column ${x}` : "";
+    return inside ? [y, x] : null;
+  }
   function choose(place) {
     if (place < 0 || !f) return;
     cursor = place;
     send({ cmd: "select", index: order[place], layer: f.layer });
   }
-  canvas.addEventListener("pointermove", (e) => { const p = placeAt(e), c = p < 0 ? -1 : order[p]; if (c !== hover) { hover = c; ask(); } }, { signal });
-  canvas.addEventListener("pointerleave", () => { hover = -1; ask(); }, { signal });
+  canvas.addEventListener("pointermove", (e) => { 
+    const p = placeAt(e), c = p < 0 ? -1 : order[p];
+    if (c !== hover) { hover = c; ask(); }
+    if (c < 0) { where.textContent = ""; return; }
+    const [x, y] = corner(p), r = canvas.getBoundingClientRect();
+    sayValue(c, (e.clientX - r.x - x) / tile, (e.clientY - r.y + scroll.scrollTop - y) / tile);
+  }, { signal });
+  canvas.addEventListener("pointerleave", () => { hover = -1; where.textContent = ""; ask(); }, { signal });
   canvas.addEventListener("click", (e) => choose(placeAt(e)), { signal });
   scroll.addEventListener("scroll", ask, { signal, passive: true });
   scroll.addEventListener("focus", ask, { signal });
