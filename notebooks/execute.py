@@ -1,0 +1,42 @@
+"""Run notebooks and write them as they are committed: with outputs, without widget state, times or model ids.
+
+``python notebooks/execute.py`` runs all of them, ``python notebooks/execute.py 02_activation_maps.ipynb`` one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+HERE = Path(__file__).parent
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def execute(path: Path) -> None:
+    """Run the notebook in place."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, timeout=120, kernel_name="python3", record_timing=False, store_widget_state=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    ).execute()  # fmt: skip
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k not in ("execution", "trusted")})
+        for output in cell.get("outputs", []):
+            # Without a view, whoever opens the notebook before running it sees the still picture.
+            output.get("data", {}).pop(VIEW, None)
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or sorted(p.name for p in HERE.glob("*.ipynb")):
+        print(name, flush=True)
+        execute(HERE / name)
