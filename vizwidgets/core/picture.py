@@ -52,7 +52,7 @@ def readable_limits(maps: Tensor, share: float = 0.995) -> tuple[float, float]:
     low, high = limits(maps)
     sample = maps.flatten()[:: max(1, maps.numel() // 100_000) | 1].abs().float()  # a share is known well enough from these
     sample = sample[torch.isfinite(sample)]
-    if sample.numel() > 1:
+    if sample.numel() >= 500:
         top = sample.kthvalue(max(1, int(share * sample.numel()))).values.item()
         if 0 < top < high / 1.5:  # else the peaks are no nuisance, and nothing is clipped
             return (-top if low < 0 else 0.0), top

@@ -75,6 +75,7 @@ function render({ model, el }) {
     const sheet = () => make("canvas", { width: across * w, height: Math.ceil(n / across) * h });
     const size = [across * w, Math.ceil(n / across) * h], image = new ImageData(...size), out = new Uint32Array(image.data.buffer);
     const see = shown ? new ImageData(...size) : null, through = see && new Uint32Array(see.data.buffer);
+    const alpha = Uint8Array.from({ length: 256 }, (_, i) => 255 * Math.sqrt((signed ? Math.abs(2 * i - 255) : i) / 255));
     for (let c = 0; c < n; c++) {
       const [lo, hi] = limits(c), unit = 255 / (hi - lo || 1), span = (f.highs[c] - f.lows[c]) / 255;
       const a = (f.lows[c] - lo) * unit, b = span * unit;
@@ -84,7 +85,7 @@ function render({ model, el }) {
         for (let x = 0; x < w; x++, q++) {
           const k = a + b * f.values[s++], i = k < 0 ? 0 : k > 255 ? 255 : (k + 0.5) | 0;
           out[q] = k > 256.5 || k < -1.5 ? beyond : f.words[i];
-          if (through) through[q] = (out[q] & 0xffffff) | ((signed ? Math.min(255, Math.abs(2 * i - 255)) : i) << 24);
+          if (through) through[q] = (out[q] & 0xffffff) | (alpha[i] << 24);
         }
       }
     }
