@@ -81,10 +81,10 @@ def test_nothing_changes_when_the_net_raises(call: str) -> None:
         assert of.layers  # the table is there, so that the pass itself fails
     of.module.fails = True
     x = torch.rand(2, 3, 16, 16)
-    with nothing_left_behind(of.module, x):
-        # The layers' table says which image it failed on; the others hand on what the net raised.
-        with pytest.raises(RuntimeError if call == "layers" else ArithmeticError, match="in the middle"):
-            CALLS[call](of, x, "conv2")
+    # The layers' table says which image it failed on; the others hand on what the net raised.
+    error = RuntimeError if call == "layers" else ArithmeticError
+    with nothing_left_behind(of.module, x), pytest.raises(error, match="in the middle"):
+        CALLS[call](of, x, "conv2")
     of.module.fails = False
     with nothing_left_behind(of.module, x):
         CALLS[call](of, x, "conv2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -128,13 +127,15 @@ def _downloaded(about: Any) -> dict[str, Tensor]:
     file, folder = about.url.rpartition("/")[2], Path(torch.hub.get_dir()) / "checkpoints"
     try:
         return about.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (urllib.error.URLError, OSError) as e:
+    except Exception as e:
+        if (folder / file).is_file():
+            raise ValueError(f"{folder / file} is damaged; delete it, and it is fetched again ({_first_line(e)})") from e
+        if not isinstance(e, OSError):  # URLError is one
+            raise
         raise ConnectionError(
             f"the weights cannot be downloaded ({e}). Fetch {about.url} where there is a network, and put it to "
             f"{folder / file}, or give it: load(..., weights={file!r})"
         ) from e
-    except Exception as e:
-        raise ValueError(f"{folder / file} is damaged; delete it, and it is fetched again ({_first_line(e)})") from e
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
