@@ -271,6 +271,14 @@ def test_a_picture_from_the_page(net):
     assert chooser.error == ""
 
 
+@pytest.mark.parametrize("channels", [1, 5])
+def test_networks_of_other_channels_have_a_picture_at_hand(channels):
+    module = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    explorer = vw.explore(vw.as_net(module, size=24))
+    assert explorer.image.pixels.shape == (1, channels, 24, 24)
+    assert explorer.grid.frame["count"] == 4
+
+
 def test_the_explorer_follows_the_picture(net):
     explorer = vw.Explorer(net)
     before = explorer.grid.frame

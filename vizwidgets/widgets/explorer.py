@@ -10,7 +10,7 @@ from ipywidgets import HBox, Layout, Tab, VBox
 from PIL import Image as PILImage
 from torch import nn
 
-from vizwidgets.core.image import Image, open_image
+from vizwidgets.core.image import Image
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.picture import to_pixels
 from vizwidgets.load import load
@@ -53,8 +53,7 @@ class Explorer(VizWidget, VBox):
         net = load(net or "flowers") if net is None or isinstance(net, str) else as_net(net)
         layer = layer or _readable_layer(net)
         net.layers.readable(layer)
-        own = None if image is None else open_image(image, net)
-        self.chooser = ImageChooser(net, None if own is None else [own, *ImageChooser(net)._sources])
+        self.chooser = ImageChooser(net, image=image)
         own = self.chooser.image
         self.classes = TopClasses(net, own)
         self.picker = LayerPicker(net, layer)

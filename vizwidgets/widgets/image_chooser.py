@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 import traitlets
 from anywidget import AnyWidget
 from PIL import Image as PILImage
@@ -30,7 +31,10 @@ class ImageChooser(VizWidget, AnyWidget):
     net : Net or torch.nn.Module
         Pictures are prepared as it was trained.
     images : sequence of anything that `vizwidgets.image` takes
-        To choose from; by default some of the bundled drawings and two photographs.
+        To choose from; by default some of the bundled drawings and two photographs (noise, where a network takes neither
+        one nor three channels).
+    image : anything that `vizwidgets.image` takes
+        The one shown first, put before the others.
 
     Examples
     --------
@@ -50,17 +54,17 @@ class ImageChooser(VizWidget, AnyWidget):
     most_bytes = traitlets.Int(MOST_BYTES).tag(sync=True)
 
     def __init__(
-        self, net: Net | nn.Module | None = None, images: Sequence[Any] | None = None, **options: Any
+        self, net: Net | nn.Module | None = None, images: Sequence[Any] | None = None, image: Any = None, **options: Any
     ) -> None:
         net = None if net is None else as_net(net)
-        self._sources = [open_image(s, net) for s in images] if images else _at_hand(net)
+        own = [] if image is None else [open_image(image, net)]
+        self._sources = own + ([open_image(s, net) for s in images] if images else _at_hand(net))
         super().__init__(net=net, **options)
         self.choices = [
             {"name": s.source, "thumbnail": jpeg(_square(s.picture()))} for s in self._sources
         ]
         self.on_msg(self._receive)
-        if self.image is None:
-            self.index, self.image = 0, self._sources[0]
+        self.index, self.image = 0, self._sources[0]
 
     @shows_errors
     def _receive(self, _widget: Any, content: dict[str, Any], buffers: Any) -> None:
@@ -102,6 +106,9 @@ class ImageChooser(VizWidget, AnyWidget):
 
 
 def _at_hand(net: Net | None) -> list[Image]:
+    if net is not None and net.channels not in (1, 3):
+        noise = torch.rand(1, net.channels, *net.size, generator=torch.Generator().manual_seed(0))
+        return [Image(noise, f"noise in {net.channels} channels")]
     flowers = Flowers(64, seed=7, size=max(96, min(224, min(net.size))) if net else 96)
     drawn = [flowers.flower(i) for i in _DRAWINGS]
     images = [replace(open_image(f.image, net), source=f.name) for f in drawn]
