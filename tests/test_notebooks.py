@@ -109,3 +109,16 @@ def test_it_is_written_with_public_calls(notebook):
                 assert not node.attr.startswith("_"), node.attr
                 if isinstance(node.value, ast.Name) and node.value.id == "vw":
                     assert node.attr in vw.__all__, f"vw.{node.attr} is not public"
+
+
+@pytest.mark.slow
+def test_the_code_of_its_exercises_runs(notebook, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names: dict[str, object] = {}
+    for cell in code(notebook):
+        exec(cell.source, names)
+    exercises = next(cell.source for cell in notebook.cells if cell.source.startswith("## Exercises"))
+    snippets = re.findall(r"```python\n(.*?)```", exercises, re.S)
+    assert snippets
+    for source in snippets:
+        exec(source, names)
