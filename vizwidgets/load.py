@@ -53,8 +53,8 @@ def load(name: str, *, weights: str | Path | None = None, labels: Iterable[str] 
     if name in bundled.NAMES:
         if weights is not None:
             raise ValueError(f"{name!r} is bundled with its weights; for others, load them into a module: as_net(module)")
-        module, about = bundled.build(name)
-        return as_net(module, size=about["size"], resize=about["size"], mean=about["mean"], std=about["std"],
+        flowers, about = bundled.build(name)
+        return as_net(flowers, size=about["size"], resize=about["size"], mean=about["mean"], std=about["std"],
                       labels=labels or about["labels"], name=name)  # fmt: skip
     from torchvision import models as tv
 
@@ -147,7 +147,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:

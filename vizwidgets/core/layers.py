@@ -121,9 +121,9 @@ def layer_table(module: nn.Module, size: Grid, channels: int, layouts: Mapping[s
 
     The module must be in evaluation mode. The second run may fail (a network may insist on its size); the first may not.
     """
-    for name, layout in layouts.items():
-        if layout not in LAYOUTS:
-            raise ValueError(f"layouts[{name!r}]: {unknown('layout', layout, LAYOUTS)}")
+    for name, given in layouts.items():
+        if given not in LAYOUTS:
+            raise ValueError(f"layouts[{name!r}]: {unknown('layout', given, LAYOUTS)}")
     modules = {n: m for n, m in module.named_modules() if n}
     for name in layouts:
         if name.partition(":")[0] not in modules:
@@ -151,7 +151,7 @@ def layer_table(module: nn.Module, size: Grid, channels: int, layouts: Mapping[s
         for call in range(calls.get(name, 0)):
             s = by_key[name, call]
             row_name = name if calls[name] == 1 else f"{name}:{call}"
-            layout = layouts.get(row_name, layouts.get(name, found[name, call]))
+            layout = layouts.get(row_name) or layouts.get(name) or found[name, call]
             if layout is not None and s.output.dim() != DIMENSIONS[layout]:
                 raise ValueError(
                     f"layouts: the output of {row_name!r} has {s.output.dim()} dimensions, {tuple(s.output.shape)}; "

@@ -219,7 +219,7 @@ def as_net(
     >>> as_net(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(2704, 10)))
     Net(Sequential, 1×28 px, not normalised)
     """
-    given = {"size": size, "mean": mean, "std": std, "resize": resize, "interpolation": interpolation,
+    given: dict[str, Any] = {"size": size, "mean": mean, "std": std, "resize": resize, "interpolation": interpolation,
              "channels": channels, "labels": labels, "layouts": layouts, "name": name}  # fmt: skip
     if isinstance(module, Net):
         if all(v is None for v in given.values()):
@@ -283,9 +283,9 @@ def check_finite(module: nn.Module, what: str) -> None:
 def _unwrapped(module: nn.Module) -> nn.Module:
     while True:
         if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            module = module.module
+            module = module.module  # type: ignore[assignment]
         elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
-            module = module._orig_mod
+            module = module._orig_mod  # type: ignore[assignment]
         else:
             return module
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -38,7 +38,8 @@ def score(net: Net | nn.Module, target: Target, images: Tensor) -> Tensor:
     acts: dict[str, Tensor] = {}
     output = None
     if OUTPUT in target.layers:
-        with net.lock, extract(net, *wanted) if wanted else nullcontext({}) as acts:
+        with net.lock, ExitStack() as stack:
+            acts = stack.enter_context(extract(net, *wanted)) if wanted else {}
             output = net(images)
     elif wanted:
         acts = activations(net, images, *wanted)

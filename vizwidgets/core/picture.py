@@ -101,9 +101,9 @@ def tile(
     return sheet
 
 
-def enlarge(pixels: NDArray[np.uint8], at_least: int) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) magnified by a whole number so that its shorter side has `at_least` pixels; never blurred."""
-    factor = max(1, ceil(at_least / max(1, min(pixels.shape[:2]))))
+def enlarge(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) magnified by a whole number so that its shorter side is near `side` pixels; never blurred."""
+    factor = max(1, round(side / max(1, min(pixels.shape[:2]))))
     return pixels.repeat(factor, 0).repeat(factor, 1)
 
 

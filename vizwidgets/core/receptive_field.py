@@ -286,16 +286,19 @@ class FieldTracker(TorchDispatchMode):
         super().__init__()
         self._known: Any = WeakTensorKeyDictionary()
         pixel = _Axis(0, 0, 1)
-        self._known[image] = _Field(2, 3, pixel, pixel, tuple(image.shape[2:])) if image.dim() == 4 else WHOLE
+        self._known[image] = _Field(2, 3, pixel, pixel, (image.shape[2], image.shape[3])) if image.dim() == 4 else WHOLE
 
     def field(self, tensor: Tensor) -> ReceptiveField | None:
         """The receptive field of a tensor made in the body; None stands for the whole image."""
         f = self._known.get(tensor)
         if not isinstance(f, _Field):
             return None
-        axes = (f.rows, f.columns)
-        size, stride, offset = zip(*((a.high - a.low + 1, a.stride, a.low) for a in axes), strict=True)
-        return ReceptiveField(tuple(map(round, size)), tuple(map(_whole, stride)), tuple(map(_whole, offset)))
+        y, x = f.rows, f.columns
+        return ReceptiveField(
+            (round(y.high - y.low + 1), round(x.high - x.low + 1)),
+            (_whole(y.stride), _whole(x.stride)),
+            (_whole(y.low), _whole(x.low)),
+        )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         part = args[0] if args and isinstance(args[0], Tensor) and func._schema.is_mutable else None

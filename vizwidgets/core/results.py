@@ -77,7 +77,8 @@ class ActivationMaps(Result):
         """
         maps = self.maps[0]
         low, high = readable_limits(maps)
-        tiles = np.stack([enlarge(t, 24) for t in colourise(maps, low, high)])
+        side = 56 if len(maps) <= 64 else 36 if len(maps) <= 256 else 24
+        tiles = np.stack([enlarge(t, side) for t in colourise(maps, low, high)])
         return PILImage.fromarray(tile(tiles, gap=2))
 
     def channel(self, index: int) -> PILImage.Image:
