@@ -120,12 +120,13 @@ class ChannelGrid(VizWidget, AnyWidget):
     def _about(self, net: Net, image: Image, result: ActivationMaps) -> dict[str, Any]:
         row, (count, h, w) = net.layers[result.layer], result.maps.shape[1:]
         field = row.receptive_field
-        sees = "the whole image" if field is None else f"{field} pixels" if field.size != (1, 1) else "one pixel"
+        sees = "the whole image" if field is None else f"{field} pixels"
         what = f"{count} values" if (h, w) == (1, 1) else f"{count} channels of {h}×{w}"
+        each = "each sees" if (h, w) == (1, 1) else "each position sees"
         names = list(net.labels) if (h, w) == (1, 1) and count == len(net.labels) and result.layer == net.layers.order[-1] else []
         return {
             "layer": result.layer,
-            "caption": f"{what}; each position sees {sees}",
+            "caption": f"{what}; {each} {sees}",
             "field": None if field is None else [list(field.size), list(field.stride), list(field.offset)],
             "image": list(image.pixels.shape[2:]),
             "names": names,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import traitlets
 from ipywidgets import HBox, Layout, Tab, VBox
 from PIL import Image as PILImage
@@ -80,16 +79,20 @@ class Explorer(VizWidget, VBox):
         """The picture beside the channels."""
         if self.image is None:
             return None
-        maps = self.grid.still()
         picture = PILImage.fromarray(to_pixels(self.image.pixels[0]))
-        if maps is None:
-            return picture
-        side = min(224, maps.height)
-        picture = picture.resize((round(side * picture.width / picture.height), side), PILImage.Resampling.BICUBIC)
-        sheet = np.full((max(maps.height, side), picture.width + 12 + maps.width, 3), 255, np.uint8)
-        sheet[:side, : picture.width] = np.asarray(picture)
-        sheet[: maps.height, picture.width + 12 :] = np.asarray(maps)
-        return PILImage.fromarray(sheet)
+        picture = picture.resize((224, round(224 * picture.height / picture.width)), PILImage.Resampling.BICUBIC)
+        classes, maps = self.classes.still(), self.grid.still()
+        left = [p for p in (picture, classes) if p is not None]
+        width = max(p.width for p in left)
+        height = max(sum(p.height + 8 for p in left), maps.height if maps else 0)
+        sheet = PILImage.new("RGB", (width + 16 + (maps.width if maps else 0), height), "white")
+        y = 0
+        for part in left:
+            sheet.paste(part, (0, y))
+            y += part.height + 8
+        if maps is not None:
+            sheet.paste(maps, (width + 16, 0))
+        return sheet
 
     def describe(self) -> str:
         """Network and layer."""

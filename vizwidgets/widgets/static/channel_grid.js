@@ -106,7 +106,7 @@ function render({ model, el }) {
   function resize() {
     if (!f) return;
     const width = Math.max(64, scroll.clientWidth || 320);
-    tile = f.vector ? 28 : f.count <= 48 ? 64 : f.count <= 160 ? 52 : 40;
+    tile = f.vector ? (f.names.length ? 84 : 28) : f.count <= 48 ? 64 : f.count <= 160 ? 52 : 40;
     columns = Math.max(1, Math.floor((width - 2 * PAD + GAP) / (tile + GAP)));
     const all = Math.ceil(f.count / columns) * (tile + GAP) - GAP + 2 * PAD;
     const shown = Math.min(all, 440), ratio = window.devicePixelRatio || 1;
@@ -156,10 +156,14 @@ function render({ model, el }) {
   }
 
   function drawBar(g, c, x, y, css) {
-    const [lo, hi] = limits(c), v = value(c, 0), zero = hi / (hi - lo || 1) * tile, top = (hi - v) / (hi - lo || 1) * tile;
-    g.fillStyle = css.getPropertyValue("--vw-bg2"); g.fillRect(x, y, tile, tile);
+    const tall = f.names.length ? tile - 16 : tile;
+    const [lo, hi] = limits(c), v = value(c, 0), zero = hi / (hi - lo || 1) * tall, top = (hi - v) / (hi - lo || 1) * tall;
+    g.fillStyle = css.getPropertyValue("--vw-bg2"); g.fillRect(x, y, tile, tall);
     g.fillStyle = css.getPropertyValue("--vw-bar");
     g.fillRect(x, y + Math.min(zero, top), tile, Math.max(1, Math.abs(top - zero)));
+    if (!f.names.length) return;
+    g.fillStyle = css.getPropertyValue("--vw-fg"); g.font = `11px ${css.fontFamily}`; g.textBaseline = "bottom";
+    g.save(); g.beginPath(); g.rect(x, y, tile, tile); g.clip(); g.fillText(f.names[c], x + 1, y + tile); g.restore();
   }
 
   function strongest() {
@@ -173,6 +177,7 @@ function render({ model, el }) {
     const g = large.getContext("2d"), side = large.width;
     g.globalAlpha = 1; g.clearRect(0, 0, side, side);
     large.style.display = f.vector ? "none" : "block";
+    over.parentElement.style.display = opacity.style.display = f.vector ? "none" : "";
     if (!f.vector) {
       const over = model.get("overlay") && photo;
       if (over) { g.imageSmoothingEnabled = true; g.drawImage(photo, 0, 0, side, side); g.globalAlpha = opacity.value / 100; }

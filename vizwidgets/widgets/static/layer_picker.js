@@ -31,7 +31,7 @@ function render({ model, el }) {
         name, make("span", { class: "vw-dim" }, r.shape));
       node.dataset.layer = r.name;
       fold.addEventListener("click", (e) => { e.stopPropagation(); toggle(r.name); }, { signal });
-      node.addEventListener("click", () => { cursor = i; if (r.pickable) pick(r.name); else toggle(r.name); }, { signal });
+      node.addEventListener("click", () => { cursor = i; move(0); if (r.pickable) pick(r.name); else toggle(r.name); }, { signal });
       node.addEventListener("dblclick", () => toggle(r.name), { signal });
       node.fold = fold; node.parent = parents.has(r.name);
       return node;
