@@ -172,7 +172,7 @@ class Windows(nn.Module):
 def test_the_table_is_readable() -> None:
     lines = repr(net("squeezenet").layers).splitlines()
     assert lines[0].split() == ["layer", "kind", "shape", "parameters", "receptive", "field"]
-    assert lines[2].split() == ["features.0", "Conv2d", "64×31×31", "1,792", "3"]
+    assert lines[2].split() == ["features.0", "Conv2d", "64×31×31", "1,792", "3×3"]
 
 
 def test_making_the_table_leaves_nothing_in_inference_mode_either() -> None:

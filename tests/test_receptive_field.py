@@ -246,7 +246,7 @@ def test_by_hand() -> None:
     assert [f.size for f in fields] == [(7, 7), (11, 11), (19, 27)]
     assert [f.stride for f in fields] == [(2, 2), (4, 4), (4, 4)]
     assert [f.offset for f in fields] == [(-3, -3), (-5, -5), (-9, -13)]
-    assert [str(f) for f in fields] == ["7", "11", "19×27"]
+    assert [str(f) for f in fields] == ["7×7", "11×11", "19×27"]
     assert fields[2].box(0, 1, 64, 64) == (0, 0, 10, 18)
     assert fields[2].box(15, 15, 64, 64) == (51, 47, 64, 64)
 

@@ -49,9 +49,9 @@ class ReceptiveField:
         return y0, x0, y1, x1
 
     def __str__(self) -> str:
-        """Size in pixels, rows by columns where they differ."""
+        """Size in pixels, rows by columns."""
         h, w = self.size
-        return f"{h}" if h == w else f"{h}×{w}"
+        return f"{h}×{w}"
 
 
 @dataclass(frozen=True)
