@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from lab import CHROMIUM, FLAGS, Lab, Notebook, write_notebook
 from PIL import Image as PILImage
 
-from vizwidgets.widgets.base import script
+from vizwidgets.widgets import channel_grid, filter_grid, image_chooser, layer_picker, top_classes
 
 pytestmark = pytest.mark.browser
 
@@ -96,14 +95,14 @@ def pixels(page, selector):
     return np.asarray(PILImage.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB"), float)
 
 
-TILES, LARGE = ".vw-grid-scroll canvas", ".vw-grid-detail canvas"
+TILES, LARGE = ".vw-grid .vw-tiles canvas", ".vw-grid .vw-grid-detail canvas"
 
 
 def click_tile(page, index, view=0):
     grid = page.locator(".vw-grid").nth(view)
     columns, tile = (int(grid.get_attribute(f"data-{k}")) for k in ("columns", "tile"))
     x, y = (2 + (i + 0.5) * (tile + 3) for i in (index % columns, index // columns))
-    grid.locator(".vw-grid-scroll canvas").click(position={"x": x, "y": y})
+    grid.locator(".vw-tiles canvas").click(position={"x": x, "y": y})
 
 
 def test_pick_a_layer_click_a_channel(notebook):
@@ -120,7 +119,7 @@ def test_pick_a_layer_click_a_channel(notebook):
     assert tiles.shape != before.shape or np.abs(tiles - before).mean() > 5
 
     click_tile(page, 9)
-    page.wait_for_function("() => document.querySelector('.vw-grid-detail .vw-title').textContent === 'channel 9 (selected)'")
+    page.wait_for_function("() => document.querySelector('.vw-grid .vw-grid-detail .vw-title').textContent === 'channel 9 (selected)'")
     assert book.python(STATE) == ["stage3", "Channel('stage3', 9)", ""]
     page.mouse.move(5, 5)
     assert np.abs(pixels(page, LARGE) - large).mean() > 2
@@ -133,7 +132,7 @@ def test_pick_a_layer_click_a_channel(notebook):
     # From Python to the page.
     book.python("explorer.target = vw.Channel('stage1', 3)")
     grid_shows(page, "stage1")
-    page.wait_for_function("() => document.querySelector('.vw-grid-detail .vw-title').textContent === 'channel 3 (selected)'")
+    page.wait_for_function("() => document.querySelector('.vw-grid .vw-grid-detail .vw-title').textContent === 'channel 3 (selected)'")
 
 
 def test_controls_keyboard_and_picture(notebook):
@@ -147,7 +146,7 @@ def test_controls_keyboard_and_picture(notebook):
     by_response = pixels(page, TILES)
     assert np.abs(by_response - tiles).mean() > 3
     click_tile(page, 0)
-    page.wait_for_function("() => document.querySelector('.vw-grid-detail .vw-title').textContent.includes('(selected)')")
+    page.wait_for_function("() => document.querySelector('.vw-grid .vw-grid-detail .vw-title').textContent.includes('(selected)')")
     strongest = book.python("print(json.dumps(int(explorer.grid.maps.maps[0].mean((1, 2)).argmax())))")
     assert book.python(STATE)[1] == f"Channel('stage2', {strongest})"
     assert book.python("print(json.dumps(explorer.grid.sort))") == "response"
@@ -159,7 +158,7 @@ def test_controls_keyboard_and_picture(notebook):
     assert len(np.unique(over.reshape(-1, 3), axis=0)) > 500, "the photograph is not under the map"
     assert book.python("print(json.dumps([explorer.grid.scale, explorer.grid.overlay]))") == ["own", True]
 
-    page.locator(".vw-grid-scroll").focus()
+    page.locator(".vw-grid .vw-tiles").focus()
     for key in ("Home", "ArrowRight", "ArrowDown", "Enter"):
         page.keyboard.press(key)
     columns = int(page.locator(".vw-grid").get_attribute("data-columns"))
@@ -176,6 +175,33 @@ def test_controls_keyboard_and_picture(notebook):
     page.locator(".vw-thumbs button").nth(3).click()
     page.wait_for_function("(old) => document.querySelector('.vw-classes').dataset.first !== old", arg=first)
     assert book.python("print(json.dumps(explorer.image.source))") == page.locator(".vw-chooser .vw-dim").text_content()
+
+
+def test_filters(notebook):
+    book = notebook(EXPLORER, "grid = vw.FilterGrid(explorer.net, explorer.image, 'stage1.0.conv1')\ngrid")
+    page = book.page
+    grid_shows(page, "stage2")
+    page.get_by_role("tab", name="Filters", exact=True).click()  # the notebook's own tab has the word in its name
+    page.wait_for_function("() => document.querySelector('.vw-filters .vw-title').textContent === 'stage2.0.conv1'")
+    book.python("explorer.layer = 'stem'")
+    page.wait_for_function("() => document.querySelector('.vw-filters .vw-title').textContent === 'stem.conv'")
+    page.wait_for_timeout(300)
+    assert len(np.unique(pixels(page, ".vw-filters .vw-tiles canvas").reshape(-1, 3), axis=0)) > 200, "no colours"
+    answer = ".vw-filters .vw-grid-detail canvas:nth-of-type(2)"
+    before = pixels(page, answer)
+    page.locator(".vw-filters .vw-tiles canvas").first.click(position={"x": 170, "y": 30})
+    page.wait_for_function("() => document.querySelector('.vw-filters').dataset.index === '2'")
+    assert book.python("print(json.dumps(repr(explorer.target)))") == "Channel('stem.conv', 2)"
+    assert np.abs(pixels(page, answer) - before).mean() > 2
+    note = page.locator(".vw-filters .vw-grid-detail .vw-dim").first.text_content()
+    assert note == book.python("print(json.dumps(explorer.filters.frame['notes'][2]))")
+
+    # The weights between two deeper layers, one channel at a time.
+    deeper = page.locator(".vw-filters").nth(1)
+    deeper.get_by_label("channel", exact=True).fill("5")
+    deeper.get_by_label("channel", exact=True).press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.vw-filters')[1].dataset.index === '5'")
+    assert book.python("print(json.dumps([grid.index, repr(grid.target), grid.error]))") == [5, "Channel('stage1.0.conv1', 5)", ""]
 
 
 def test_a_file_of_ones_own_and_a_bad_one(notebook, tmp_path):
@@ -214,7 +240,7 @@ def test_dark_theme_two_views_and_reload(notebook):
     click_tile(page, 5, view=1)
     for view in (0, 1):
         page.wait_for_function(
-            "(v) => document.querySelectorAll('.vw-grid-detail .vw-title')[v].textContent === 'channel 5 (selected)'", arg=view)
+            "(v) => document.querySelectorAll('.vw-grid .vw-grid-detail .vw-title')[v].textContent === 'channel 5 (selected)'", arg=view)
     page.locator(".vw-picker").nth(0).locator("[data-layer='stage1']").first.click()
     for view in (0, 1):
         grid_shows(page, "stage1", view)
@@ -287,16 +313,26 @@ def test_real_weights_and_photographs(notebook, shared_data):
     grid_shows(page, layer)
     assert pixels(page, TILES).std() > 10
     click_tile(page, 20)
-    page.wait_for_function("() => document.querySelector('.vw-grid-detail .vw-title').textContent === 'channel 20 (selected)'")
+    page.wait_for_function("() => document.querySelector('.vw-grid .vw-grid-detail .vw-title').textContent === 'channel 20 (selected)'")
     assert book.python(STATE) == [layer, f"Channel('{layer}', 20)", ""]
 
 
-@pytest.mark.parametrize("name", [p.stem for p in (Path(__file__).parents[1] / "vizwidgets/widgets/static").glob("*.js") if p.stem != "shared"])
+PARTS = (channel_grid, filter_grid, image_chooser, layer_picker, top_classes)
+
+
+def widget_class(name):
+    return next(getattr(part, name) for part in PARTS if hasattr(part, name))
+
+
+MODULES = ("ChannelGrid", "FilterGrid", "LayerPicker", "ImageChooser", "TopClasses")
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_every_module_loads(browser, name):
     page = browser.new_page()
     page.goto("about:blank")
     kind = page.evaluate(
         "async (text) => { const url = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));"
-        " return typeof (await import(url)).default.render; }", script(name))  # fmt: skip
+        " return typeof (await import(url)).default.render; }", widget_class(name)._esm)  # fmt: skip
     page.close()
     assert kind == "function"

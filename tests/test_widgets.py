@@ -14,7 +14,6 @@ from torch import nn
 from wire import Wire
 
 import vizwidgets as vw
-from vizwidgets.widgets.base import script
 from vizwidgets.widgets.image_chooser import ImageChooser
 from vizwidgets.widgets.top_classes import TopClasses
 
@@ -38,6 +37,7 @@ def decoded(frame):
 
 WIDGETS = {
     "ChannelGrid": lambda net, x: vw.ChannelGrid(net, x, "stage2"),
+    "FilterGrid": lambda net, x: vw.FilterGrid(net, x),
     "LayerPicker": lambda net, x: vw.LayerPicker(net, "stage2"),
     "Explorer": lambda net, x: vw.Explorer(net, x),
     "ImageChooser": lambda net, x: ImageChooser(net),
@@ -230,6 +230,60 @@ def test_nan_is_told():
     assert "256 values are NaN" in grid.frame["caption"]
 
 
+def test_filters_follow_target_and_layer(net, x):
+    grid = vw.FilterGrid(net, x)
+    weights = net.module.stem.conv.weight.detach()
+    values = np.frombuffer(grid.frame["values"], np.uint8).reshape(24, 7, 7, 3)
+    expected = 127.5 + 127.5 * weights.permute(0, 2, 3, 1).numpy() / weights.abs().max().item()
+    assert np.abs(values - expected).max() <= 0.51
+    Wire(grid).receive({"cmd": "select", "index": 3, "layer": "stem.conv"})
+    assert grid.wait(10)
+    assert (grid.target, grid.index, grid.response["index"]) == (vw.Channel("stem.conv", 3), 3, 3)
+    maps = vw.activation_maps(net, x, "stem.conv").maps[0, 3]
+    shown = np.frombuffer(grid.response["values"], np.uint8).reshape(maps.shape) / 255
+    low, high = grid.response["low"], grid.response["high"]
+    np.testing.assert_allclose(low + shown * (high - low), maps, atol=(high - low) / 255)
+    grid.layer = "stage2"  # has no weights itself
+    assert grid.wait(10)
+    assert (grid.frame["layer"], grid.frame["asked"]) == ("stage2.0.conv1", "stage2")
+    shown = np.frombuffer(grid.frame["values"], np.uint8).reshape(24, 3, 3) / 127.5 - 1
+    weights = net.module.stage2[0].conv1.weight.detach()[3]
+    np.testing.assert_allclose(shown * grid.frame["top"], weights, atol=grid.frame["top"] / 127)
+    grid.layer = "stage22"
+    grid.wait(10)
+    assert "did you mean 'stage2'" in grid.error
+
+
+def test_a_tab_that_is_not_in_view_computes_nothing(net, x):
+    explorer = vw.Explorer(net, x)
+    assert explorer.filters.frame == {}
+    explorer.layer = "stage3"
+    assert explorer.wait(10)
+    assert explorer.filters.frame == {}
+    explorer.tabs.selected_index = 1
+    assert explorer.wait(10)
+    assert explorer.filters.frame["layer"] == "stage3.0.conv1"
+    shown = explorer.grid.frame
+    explorer.layer = "stage4"
+    assert explorer.wait(10)
+    assert (explorer.filters.frame["layer"], explorer.grid.frame) == ("stage4.0.conv1", shown)
+    explorer.tabs.selected_index = 0
+    assert explorer.wait(10)
+    assert explorer.grid.frame["layer"] == "stage4"
+
+
+def test_only_slow_work_is_announced(net, x):
+    grid = vw.ChannelGrid(net, x, "stage1")
+    seen = []
+    grid.observe(lambda change: seen.append(change.new), "busy")
+    grid.layer = "stage2"
+    assert grid.wait(10)
+    grid._slow = True
+    grid.layer = "stage3"
+    assert grid.wait(10)
+    assert seen == [True, False]
+
+
 def test_classes(net, x):
     classes = TopClasses(net, x)
     probability = net(x).detach().softmax(1)[0]
@@ -298,8 +352,8 @@ def test_the_picker_lists_the_table(net):
 
 
 def test_modules_of_the_page_carry_the_shared_part_once():
-    for name in ("channel_grid", "layer_picker", "image_chooser", "top_classes"):
-        text = script(name)
+    for kind in (vw.ChannelGrid, vw.FilterGrid, vw.LayerPicker, ImageChooser, TopClasses):
+        text = str(kind._esm)
         assert text.count("function make(") == 1
         assert text.count("export default") == 1
         assert "innerHTML" not in text

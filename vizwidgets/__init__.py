@@ -12,7 +12,7 @@ from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.optimize import Run, gradient, score
 from vizwidgets.core.targets import Channel, Logit, Neuron, Probability, Target
 from vizwidgets.load import image, load
-from vizwidgets.methods import activation_maps
+from vizwidgets.methods import activation_maps, colour_opponency, first_layer_filters, layer_weights, orientation
 from vizwidgets.recipe import rerun
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 _WIDGETS = {
     "ChannelGrid": "channel_grid",
     "Explorer": "explorer",
+    "FilterGrid": "filter_grid",
     "LayerPicker": "layer_picker",
     "explore": "explorer",
 }
@@ -28,8 +29,8 @@ _WIDGETS = {
 __all__ = [  # noqa: RUF022
     "load", "image", "as_net", "Net", "Image", "extract", "data",
     "Target", "Logit", "Probability", "Channel", "Neuron", "score", "gradient", "Run",
-    "activation_maps", "rerun",
-    "Explorer", "explore", "LayerPicker", "ChannelGrid",
+    "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
+    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid",
 ]  # fmt: skip
 
 

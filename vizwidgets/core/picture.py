@@ -50,7 +50,7 @@ def limits(maps: Tensor) -> tuple[float, float]:
 def readable_limits(maps: Tensor, share: float = 0.995) -> tuple[float, float]:
     """Like `limits`, but up to the size that `share` of the values stay within: a few peaks would leave all else dark."""
     low, high = limits(maps)
-    sample = maps.flatten()[:: max(1, maps.numel() // 100_000) | 1].abs().float()  # a share is known well enough from these
+    sample = maps.flatten()[:: max(1, maps.numel() // 20_000) | 1].abs().float()  # a share is known well enough from these
     sample = sample[torch.isfinite(sample)]
     if sample.numel() >= 500:
         top = sample.kthvalue(max(1, int(share * sample.numel()))).values.item()

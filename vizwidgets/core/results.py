@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
-from .picture import colourise, enlarge, png, readable_limits, tile
+from .picture import colourise, enlarge, png, readable_limits, tile, to_pixels
 from .recipe import KEY, dumps
 
 
@@ -85,3 +86,36 @@ class ActivationMaps(Result):
         """One channel of the first image, large, on the scale of the whole layer."""
         low, high = readable_limits(self.maps[0])
         return PILImage.fromarray(enlarge(colourise(self.maps[0, index], low, high), 192))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Filters(Result):
+    """The weights of one layer.
+
+    Attributes
+    ----------
+    weights : Tensor
+        (C_out, C_in, h, w), float32 (float64 stays), on the CPU.
+    layer : str
+    """
+
+    weights: Tensor
+    layer: str
+
+    def colours(self) -> NDArray[np.uint8]:
+        """The filters (C_out, h, w, 3) as colours on one common scale, grey for 0; they need three input channels."""
+        if self.weights.shape[1] != 3:
+            raise ValueError(f"only filters on three channels show as colours; these have {self.weights.shape[1]}")
+        top = self.weights.abs().max().clamp(min=1e-30)
+        return np.stack([to_pixels(w) for w in 0.5 + 0.5 * self.weights / top])
+
+    def picture(self) -> PILImage.Image:
+        """In colour, a tile for each filter; or, on other than three channels, signed maps: a row for each of the first 16
+        filters, a column for each of the first 24 channels that they read. One scale for all.
+        """
+        if self.weights.shape[1] == 3:
+            return PILImage.fromarray(tile(np.stack([enlarge(t, 56) for t in self.colours()]), gap=4))
+        shown = self.weights[:16, :24]
+        top = self.weights.abs().max().item() or 1.0
+        tiles = colourise(shown.flatten(0, 1), -top, top)
+        return PILImage.fromarray(tile(np.stack([enlarge(t, 18) for t in tiles]), columns=shown.shape[1], gap=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -18,9 +19,9 @@ from .worker import worker
 _STATIC = Path(__file__).parent / "static"
 
 
-def script(name: str) -> str:
-    """The module of a widget: its own file after the shared one, since a widget's module cannot import another."""
-    return "\n".join((_STATIC / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", name))
+def script(name: str, *parts: str) -> str:
+    """The module of a widget: its own file after the shared ones, since a widget's module cannot import another."""
+    return "\n".join((_STATIC / f"{part}.js").read_text(encoding="utf-8") for part in ("shared", *parts, name))
 
 
 def style() -> str:
@@ -56,6 +57,10 @@ class VizWidget(traitlets.HasTraits):
     """
 
     error = traitlets.Unicode("").tag(sync=True)
+    active = traitlets.Bool(True, help="whether it is in view; what it has to compute waits until it is")
+    busy = traitlets.Bool(False, help="whether something that takes its time is being computed").tag(sync=True)
+    _postponed: Callable[[], None] | None = None
+    _slow = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         for name in kwargs:
@@ -67,18 +72,38 @@ class VizWidget(traitlets.HasTraits):
     def options(cls) -> list[str]:
         """Names of its options."""
         own = [n for c in cls.__mro__ if issubclass(c, VizWidget) for n in vars(c) if n in cls.class_trait_names()]
-        return [*sorted({n for n in own if not n.startswith("_")} - {"comm", "error"}), "layout"]
+        return [*sorted({n for n in own if not n.startswith("_")} - {"comm", "error", "active", "busy"}), "layout"]
 
     def later(self, job: Callable[[], None]) -> None:
         """Do `job` in the worker; a newer job of this widget takes its place, what it raises goes to the error line."""
 
         def guarded() -> None:
+            began = time.monotonic()
             try:
                 job()
             except Exception as e:
                 self.error = message(e)
+            self._slow = time.monotonic() - began > 0.2
+            self.busy = False
 
-        worker.submit(self, guarded)
+        if self.active:
+            self.busy = self._slow  # quick work is not announced: every message costs the page some milliseconds
+            worker.submit(self, guarded)
+        else:
+            self._postponed = job
+
+    def now(self, job: Callable[[], None]) -> None:
+        """Do `job` here, as a constructor does so that its errors are raised; or later, if the widget is not in view."""
+        if self.active:
+            job()
+        else:
+            self._postponed = job
+
+    @traitlets.observe("active")
+    def _catch_up(self, _change: Any) -> None:
+        job, self._postponed = self._postponed, None
+        if job is not None:
+            self.later(job)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing that was asked of this widget is left to do; False if `timeout` seconds were not enough."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import traitlets
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from vizwidgets.core.image import Image, open_image
 from vizwidgets.core.net import Net, as_net
-from vizwidgets.core.picture import colour_table, limits, png, readable_limits
+from vizwidgets.core.picture import colour_table, png, readable_limits
 from vizwidgets.core.results import ActivationMaps
 from vizwidgets.core.targets import Channel, Neuron
 from vizwidgets.methods.activations import activation_maps
@@ -46,12 +47,12 @@ class ChannelGrid(VizWidget, AnyWidget):
     ChannelGrid(stage2, 40 channels)
     """
 
-    _esm = script("channel_grid")
+    _esm = script("channel_grid", "tiles")
     _css = style()
 
     net = traitlets.Instance(Net, allow_none=True)
     image = traitlets.Instance(Image, allow_none=True)
-    layer = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    layer = traitlets.Unicode(None, allow_none=True)
     target = traitlets.Any(None, allow_none=True)
     sort = traitlets.Enum(["channel", "response"], "channel").tag(sync=True)
     scale = traitlets.Enum(["common", "own"], "common").tag(sync=True)
@@ -70,7 +71,7 @@ class ChannelGrid(VizWidget, AnyWidget):
         self._seq = 0
         super().__init__(net=net, image=None if image is None else open_image(image, net), layer=layer, **options)
         self.on_msg(self._receive)
-        self._show()
+        self.now(self._show)
         self.observe(lambda _: self.later(self._show), ["net", "image", "layer"])
 
     @property
@@ -145,48 +146,44 @@ class ChannelGrid(VizWidget, AnyWidget):
 
 def _packed(maps: Tensor) -> dict[str, Any]:
     """Maps (C, H, W) as bytes between the limits of each channel, and what the page needs to draw them."""
-    low, high = limits(maps)
     top = readable_limits(maps)[1]
-    maps = maps.float()
-    lows, highs = maps.amin((1, 2)), maps.amax((1, 2))
+    # NumPy from here on: PyTorch would wake threads of its own for every one of these small operations.
+    values = maps.float().numpy()
     odd = 0
-    if not bool(torch.isfinite(lows + highs).all()):
-        odd = int((~torch.isfinite(maps)).sum())
-        maps = maps.nan_to_num(0, 0, 0)
-        lows, highs = maps.amin((1, 2)), maps.amax((1, 2))
-    count, h, w = maps.shape
-    means = maps.mean((1, 2))
-    beyond = torch.maximum(highs, -lows).max() > top
-    clipped = (maps.abs() > top).float().mean().item() if beyond else 0.0
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        odd = int((~np.isfinite(values)).sum())
+        values = np.nan_to_num(values, nan=0, posinf=0, neginf=0)
+    count, h, w = values.shape
+    means = values.reshape(count, -1).mean(1)
+    low, high = float(values.min()), float(values.max())
+    clipped = float((np.abs(values) > top).mean()) if max(high, -low) > top else 0.0
     pooled = 1
     while count * (-(-h // pooled)) * (-(-w // pooled)) > MOST_VALUES:
         pooled += 1
     if pooled > 1:
-        maps = F.avg_pool2d(maps[None], pooled, ceil_mode=True)[0]
-        lows, highs = maps.amin((1, 2)), maps.amax((1, 2))
-    unit = 255 / (highs - lows).clamp(min=1e-30)[:, None, None]
-    values = ((maps - lows[:, None, None]) * unit).round_().to(torch.uint8).numpy()
+        values = F.avg_pool2d(torch.from_numpy(values)[None], pooled, ceil_mode=True)[0].numpy()
+    flat = values.reshape(count, -1)
+    lows, highs = flat.min(1), flat.max(1)
+    unit = 255 / np.maximum(highs - lows, 1e-30)
+    scaled = (flat - lows[:, None]) * unit[:, None]
+    scaled += 0.5
     return {
         "count": count,
-        "height": maps.shape[1],
-        "width": maps.shape[2],
+        "height": values.shape[1],
+        "width": values.shape[2],
         "pooled": pooled,
         "vector": (h, w) == (1, 1),
-        "low": low,
-        "high": high,
+        "low": -max(-low, high) if low < 0 else 0.0,
+        "high": max(-low, high) or 1.0,
         "top": top,
         "clipped": clipped,
         "odd": odd,
-        "values": values.tobytes(),
-        "lows": _f32(lows),
-        "highs": _f32(highs),
-        "means": _f32(means),
+        "values": scaled.astype(np.uint8).tobytes(),
+        "lows": lows.astype("<f4").tobytes(),
+        "highs": highs.astype("<f4").tobytes(),
+        "means": means.astype("<f4").tobytes(),
         "colours": colour_table("diverging" if low < 0 else "sequential").tobytes(),
     }
-
-
-def _f32(values: Tensor) -> bytes:
-    return values.numpy().astype("<f4").tobytes()
 
 
 def _thumbnail(image: Image, side: int) -> PILImage.Image:

@@ -13,9 +13,11 @@ from vizwidgets.core.image import Image
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.picture import to_pixels
 from vizwidgets.load import load
+from vizwidgets.methods.filters import weighted_layers
 
 from .base import VizWidget
 from .channel_grid import ChannelGrid
+from .filter_grid import FilterGrid
 from .image_chooser import ImageChooser
 from .layer_picker import LayerPicker
 from .top_classes import TopClasses
@@ -57,23 +59,28 @@ class Explorer(VizWidget, VBox):
         self.classes = TopClasses(net, own)
         self.picker = LayerPicker(net, layer)
         self.grid = ChannelGrid(net, own, layer)
+        # A tab per method; one that is not in view computes nothing.
+        self.panels: dict[str, Any] = {"Channels": self.grid}
+        if weighted_layers(net):
+            self.filters = self.panels["Filters"] = FilterGrid(net, own, layer, active=False)
         super().__init__(net=net, image=own, layer=layer, **options)
-        for part in (self.chooser, self.classes, self.grid):
-            traitlets.link((self, "image"), (part, "image"))
-        for part in (self.picker, self.grid):
-            traitlets.link((self, "layer"), (part, "layer"))
-        for part in (self.classes, self.grid):
-            traitlets.link((self, "target"), (part, "target"))
-        # A panel per method; with more than one they become tabs.
-        panels = {"Channels": VBox([self.picker, self.grid])}
-        shown = next(iter(panels.values())) if len(panels) == 1 else Tab(list(panels.values()), titles=list(panels))
-        shown.layout = Layout(flex="1 1 420px", min_width="0", width="auto")
+        panels = list(self.panels.values())
+        for name, parts in (("image", [self.chooser, self.classes]), ("layer", [self.picker]), ("target", [self.classes])):
+            for part in (*parts, *panels):
+                traitlets.link((self, name), (part, name))
+        self.tabs = Tab(panels, titles=list(self.panels), selected_index=0)
+        self.tabs.observe(self._turn, "selected_index")
+        shown = VBox([self.picker, self.tabs], layout=Layout(flex="1 1 420px", min_width="0", width="auto"))
         left = VBox([self.chooser, self.classes], layout=Layout(flex="0 1 240px", min_width="200px"))
         self.children = [HBox([left, shown], layout=Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="16px"))]
 
+    def _turn(self, _change: Any) -> None:
+        for i, panel in enumerate(self.panels.values()):
+            panel.active = i == self.tabs.selected_index
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until everything that was asked for is shown."""
-        return self.classes.wait(timeout) and self.grid.wait(timeout)
+        return all(part.wait(timeout) for part in (self.classes, *self.panels.values()))
 
     def still(self) -> PILImage.Image | None:
         """The picture beside the channels."""

@@ -48,7 +48,7 @@ class TopClasses(VizWidget, AnyWidget):
         net = None if net is None else as_net(net)
         super().__init__(net=net, image=None if image is None else open_image(image, net), **options)
         self.on_msg(self._receive)
-        self._show()
+        self.now(self._show)
         self.observe(lambda _: self.later(self._show), ["net", "image", "k"])
 
     def _show(self) -> None:

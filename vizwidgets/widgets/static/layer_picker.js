@@ -62,9 +62,14 @@ function render({ model, el }) {
     const r = rows.find((q) => q.name === layer);
     detail.textContent = r ? `${r.name}: ${r.kind}, ${r.shape}, ${r.parameters} parameters, ${r.field}` : "";
     for (const box of depth.children) box.classList.toggle("vw-on", box.names.has(layer));
-    const at = nodes[rows.indexOf(r)];
-    if (at && !at.hidden && !tree.contains(document.activeElement)) tree.scrollTop = Math.max(0, at.offsetTop - tree.offsetTop - 80);
+    if (r && !tree.contains(document.activeElement)) requestAnimationFrame(() => toView(nodes[rows.indexOf(r)]));
     el.dataset.layer = layer || "";
+  }
+
+  function toView(node) {
+    if (!node || node.hidden) return;
+    const y = node.offsetTop - tree.offsetTop;
+    if (y < tree.scrollTop || y + node.offsetHeight > tree.scrollTop + tree.clientHeight) tree.scrollTop = Math.max(0, y - 80);
   }
 
   // A block per stretch of one shape: as high as the maps (on a root scale), as wide as there are channels (on a log scale).
