@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# JupyterLab does not start for root (as in many containers) unless told to.
+ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .PHONY: lab test check bench slow clean
 
@@ -12,7 +14,7 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 lab: $(READY)       ## open JupyterLab on the first notebook
-	$(BIN)/jupyter lab notebooks/00_first_look.ipynb
+	$(BIN)/jupyter lab $(ROOT) notebooks/00_first_look.ipynb
 
 test: check         ## everything: lint, types, fast tests, browser, notebooks
 	$(BIN)/python -m pytest tests -m "browser and not slow"
