@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser_fixtures import browser, context, lab, notebook  # noqa: F401
 
 import vizwidgets as vw
 
