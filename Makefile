@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+OLDEST := .venv-oldest
 # JupyterLab does not start for root (as in many containers) unless told to.
 ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test check bench slow clean
+.PHONY: lab test check check-oldest bench slow clean
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -25,6 +26,12 @@ check: $(READY)     ## lint, types and the fast tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests -m "not browser and not slow" -n 2
 
+check-oldest:       ## the fast tests with the oldest version of every dependency
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python tests/oldest.py > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[test]"
+	$(OLDEST)/bin/python -m pytest tests -m "not browser and not slow" -n 2
+
 bench: $(READY)     ## measure; writes benchmarks/results.md
 	$(BIN)/python -m benchmarks
 
@@ -32,4 +39,4 @@ slow: $(READY)      ## long tests
 	$(BIN)/python -m pytest tests -m slow
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) $(OLDEST) dist build

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import vizwidgets as vw
 
@@ -122,3 +124,17 @@ def test_the_code_of_its_exercises_runs(notebook, monkeypatch):
     assert snippets
     for source in snippets:
         exec(source, names)
+
+
+# The kernel's own figure: getrusage would count the memory of the process that started it.
+PEAK = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of a process is read from /proc")
+def test_its_kernel_fits_beside_others_on_a_small_machine(notebook, path):
+    notebook = nbformat.v4.new_notebook(cells=[*code(notebook), nbformat.v4.new_code_cell(PEAK)], metadata=notebook.metadata)
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
+    gigabytes = int(notebook.cells[-1].outputs[0].text.split()[1]) / 1e6
+    print(f"{path.stem}: {gigabytes:.2f} GB")
+    assert gigabytes < 1.2
