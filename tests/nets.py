@@ -204,6 +204,12 @@ def net(name: str) -> vw.Net:
     return vw.as_net(make(name), size=MATRIX[name][1])
 
 
+@cache
+def double(name: str) -> vw.Net:
+    """The same in double precision."""
+    return vw.as_net(make(name).double(), size=MATRIX[name][1])
+
+
 def picture(of: vw.Net, batch: int = 1, size: tuple[int, int] | None = None, seed: int = 1) -> Tensor:
     """Random images for a net."""
     return torch.rand(batch, of.channels, *(size or of.size), generator=torch.Generator().manual_seed(seed))

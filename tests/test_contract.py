@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from nets import MATRIX, make, net, nothing_left_behind, picture, readable
+from nets import MATRIX, double, make, net, nothing_left_behind, picture, readable
 from torch import Tensor, nn
 
 import vizwidgets as vw
@@ -142,14 +142,20 @@ def test_the_check_itself_notices() -> None:
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_a_batch_equals_one_by_one(name: str) -> None:
-    of = net(name)
-    x = picture(of, batch=3)
+    # In float32, rounding decides between pixels that nearly tie in a pooling window, and so the whole gradient.
+    of = net(name) if name == "half" else double(name)
+    x = picture(of, batch=3).to(torch.float32 if name == "half" else torch.float64)
     target = vw.Channel(middle(of), 0) - 0.5 * vw.Logit(2)
     scores, grads = vw.gradient(of, target, x)
-    tolerance = {"atol": 2e-3, "rtol": 2e-3} if name == "half" else {"atol": 2e-5, "rtol": 1e-4}
+    tolerance = {"atol": 2e-3, "rtol": 2e-3} if name == "half" else {"atol": 1e-9, "rtol": 1e-9}
     for i in range(3):
         score, grad = vw.gradient(of, target, x[i : i + 1])
         torch.testing.assert_close(score, scores[i : i + 1], **tolerance)
         torch.testing.assert_close(grad, grads[i : i + 1], **tolerance)
     assert torch.isfinite(grads).all()
-    assert scores.dtype == (torch.float64 if name == "double" else torch.float32)
+
+
+@pytest.mark.parametrize("name", ["in_place", "half", "double"])
+def test_scores_are_single_precision_unless_the_network_is_double(name: str) -> None:
+    of = net(name)
+    assert vw.score(of, vw.Logit(2), picture(of)).dtype == (torch.float64 if name == "double" else torch.float32)

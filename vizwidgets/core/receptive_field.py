@@ -254,7 +254,8 @@ _RULES: dict[Any, Callable[..., _Field]] = {
     **dict.fromkeys([aten.clone, aten._to_copy, aten.detach, aten.alias, aten.contiguous, aten.dropout,
                      aten.native_dropout, aten.split, aten.split_with_sizes, aten.chunk, aten.narrow,
                      aten.lift_fresh, aten.expand, aten.glu, aten.channel_shuffle, aten.native_channel_shuffle], _same),
-    **dict.fromkeys([aten.native_layer_norm, aten.layer_norm, aten.rms_norm, aten._fused_rms_norm], _layer_norm),
+    # PyTorch before 2.8 has no fused RMS norm.
+    **dict.fromkeys([aten.native_layer_norm, aten.layer_norm, aten.rms_norm, getattr(aten, "_fused_rms_norm", None)], _layer_norm),
     **dict.fromkeys([aten.mm, aten.addmm, aten.linear, aten.matmul], _matrix),
     **dict.fromkeys([aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias, aten.squeeze], _reshape),
     **dict.fromkeys([aten.transpose, aten.t], _transpose),
@@ -264,8 +265,9 @@ _RULES: dict[Any, Callable[..., _Field]] = {
 }  # fmt: skip
 
 
-# Elementwise operations that PyTorch does not tag as such.
+# Elementwise operations that PyTorch does not tag as such, or did not at first.
 _POINTWISE = {
+    aten.hardtanh_, aten.relu6_, aten.hardsigmoid_, aten.elu_, aten.celu_, aten.selu_, aten.leaky_relu, aten.leaky_relu_,
     aten.hardswish, aten.hardswish_, aten.mish_, aten.gelu_, aten.prelu, aten._prelu_kernel, aten.threshold_,
     aten.rrelu_with_noise, aten.rrelu_with_noise_, aten.log_sigmoid_forward, aten.abs_, aten.rsub, aten.where,
     aten.masked_fill, aten.masked_fill_, aten.copy_, aten.fill_, aten.zero_,
