@@ -34,6 +34,11 @@ def score(net: Net | nn.Module, target: Target, images: Tensor) -> Tensor:
     """
     net = as_net(net)
     target = target.resolve(net)
+    return target(read(net, target, images))
+
+
+def read(net: Net, target: Target, images: Tensor, picture: Tensor | None = None) -> dict[str, Tensor]:
+    """What a resolved target reads when the network sees `images`; ``"input"`` is `picture`, by default the images."""
     wanted = target.layers - {INPUT, OUTPUT}
     acts: dict[str, Tensor] = {}
     output = None
@@ -43,10 +48,10 @@ def score(net: Net | nn.Module, target: Target, images: Tensor) -> Tensor:
             output = net(images)
     elif wanted:
         acts = activations(net, images, *wanted)
-    read: dict[str, Any] = {**{k: _float(v) for k, v in acts.items()}, INPUT: images}
+    found: dict[str, Any] = {**{k: _float(v) for k, v in acts.items()}, INPUT: images if picture is None else picture}
     if output is not None:
-        read[OUTPUT] = output
-    return target(read)
+        found[OUTPUT] = output
+    return found
 
 
 def gradient(net: Net | nn.Module, target: Target, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,12 +61,16 @@ def gradient(net: Net | nn.Module, target: Target, images: Tensor) -> tuple[Tens
     with net.lock, evaluating(net.module), torch.inference_mode(False), torch.enable_grad():
         images = (images.clone() if images.is_inference() else images.detach()).requires_grad_()
         scores = score(net, target, images)
-        if not scores.requires_grad:
-            raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
+        return scores.detach(), image_gradient(scores, images, target)
+
+
+def image_gradient(scores: Tensor, images: Tensor, target: Target) -> Tensor:
+    """The gradient of the sum of scores; ValueError if the target, named in it, does not depend on the images."""
+    if scores.requires_grad:
         (grad,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
-    if grad is None:
-        raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
-    return scores.detach(), grad
+        if grad is not None:
+            return grad
+    raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
 
 
 def _float(x: Tensor) -> Tensor:

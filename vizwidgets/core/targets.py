@@ -44,7 +44,7 @@ class Target:
 
     def __add__(self, other: Target) -> Target:
         """The sum of two targets."""
-        return Sum(_terms(self) + _terms(other)) if isinstance(other, Target) else NotImplemented
+        return Sum(terms(self) + terms(other)) if isinstance(other, Target) else NotImplemented
 
     def __mul__(self, weight: float) -> Target:
         """The target times a number."""
@@ -53,7 +53,7 @@ class Target:
         weight = int(weight) if isinstance(weight, (int, np.integer)) else float(weight)
         if not isfinite(weight):
             raise ValueError(f"the weight of a target is a finite number, not {weight}")
-        return Sum(tuple((weight * w, t) for w, t in _terms(self)))
+        return Sum(tuple((weight * w, t) for w, t in terms(self)))
 
     __rmul__ = __mul__
 
@@ -66,7 +66,8 @@ class Target:
         return self + -1 * other if isinstance(other, Target) else NotImplemented
 
 
-def _terms(target: Target) -> tuple[tuple[float, Target], ...]:
+def terms(target: Target) -> tuple[tuple[float, Target], ...]:
+    """Weights and targets of a sum; of any other target itself."""
     return target.terms if isinstance(target, Sum) else ((1, target),)
 
 
@@ -242,10 +243,16 @@ def _number(what: str, value: Any) -> int:
         raise TypeError(f"{what}, not {value!r}") from None
 
 
-def _checked(net: Net, layer: str, index: int) -> None:
+def check_layer(net: Net, layer: str) -> tuple[int, ...]:
+    """The shape of a layer's output, if a target can read it; LookupError with the nearest names otherwise."""
     shape = net.layers.readable(layer).shape
     assert shape is not None
     if layer in (INPUT, OUTPUT):
         raise LookupError(f"a layer called {layer!r} cannot be a target: the name stands for the network's own {layer}")
+    return shape
+
+
+def _checked(net: Net, layer: str, index: int) -> None:
+    shape = check_layer(net, layer)
     if not -shape[0] <= index < shape[0]:
         raise LookupError(f"no channel {index} in layer {layer!r}; it has {shape[0]}, from 0 to {shape[0] - 1}")

@@ -1,0 +1,204 @@
+"""The one loop that changes images so that a target rises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as PILImage
+from torch import Tensor, nn
+
+from .errors import unknown
+from .memory import images_at_once
+from .net import Net, as_net, evaluating
+from .optimize import image_gradient, read
+from .params import Params, PixelImage
+from .picture import tile, to_pixels
+from .pixel_rules import PixelRule
+from .regularizers import Diversity
+from .relu import redirected, relu_backward
+from .targets import Target, terms
+from .transforms import RandomView, Transform
+
+
+def _lbfgs(values: list[Tensor], lr: float) -> torch.optim.Optimizer:
+    # One evaluation a step, without a line search: then a step costs what it costs with Adam.
+    return torch.optim.LBFGS(values, lr=lr, max_iter=1, max_eval=1, history_size=10, tolerance_grad=0, tolerance_change=0)
+
+
+OPTIMIZERS: dict[str, Any] = {
+    "adam": lambda values, lr: torch.optim.Adam(values, lr=lr),
+    "sgd": lambda values, lr: torch.optim.SGD(values, lr=lr, momentum=0.9),
+    "lbfgs": _lbfgs,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageStep:
+    """The images after one update.
+
+    Attributes
+    ----------
+    index : int
+        Updates so far, from 1.
+    scores : dict of str to Tensor
+        ``"score"`` (B,), and that of each term of a sum by its repr, before weighting: of the images before the update.
+    image : Tensor
+        (B, C, H, W) in [0, 1], on the CPU, after the update.
+    """
+
+    index: int
+    scores: dict[str, Tensor]
+    image: Tensor
+
+    def picture(self) -> PILImage.Image:
+        """The images side by side."""
+        return sheet(self.image)
+
+
+def sheet(images: Tensor) -> PILImage.Image:
+    """Images (B, C, H, W) in [0, 1] as one picture, in a grid when there are several."""
+    return PILImage.fromarray(tile(np.stack([to_pixels(x) for x in images]), gap=2 if len(images) > 1 else 0))
+
+
+class ImageOptimizer:
+    """An endless iterator: each step changes the images so that the target rises.
+
+    `target`, `lr`, `transforms`, `rules` and `normalize` are read at each step and may be changed between two.
+
+    Parameters
+    ----------
+    net : Net or torch.nn.Module
+    target : Target
+        What shall rise. Terms of the picture itself (`TotalVariation`, `L2`) see it before the transforms.
+    image : PixelImage, FourierImage or Tensor
+        What is changed; a tensor (B, C, H, W) in [0, 1] stands for `PixelImage`.
+    transforms : sequence of transforms, or str
+        Changes at random before each pass; see `RandomView`. By default none.
+    lr : float
+        Learning rate, in the units of the parameters.
+    optimizer : str
+        "adam", "sgd" (with momentum 0.9) or "lbfgs" (each image with a memory of its own).
+    rules : sequence of PixelRule
+        What is done to the pixels after each update; for `PixelImage` only.
+    normalize : bool
+        Divide the gradient of each image by its mean absolute value.
+    redirect : int
+        For so many steps, images that a ReLU blocks altogether get a gradient nonetheless.
+    seed : int
+        Of the transforms.
+
+    Raises
+    ------
+    LookupError, TypeError, ValueError
+        For what the network does not have or the optimizer does not know, before anything is computed.
+
+    Examples
+    --------
+    >>> net = vizwidgets.load("flowers")
+    >>> optimizer = ImageOptimizer(net, vizwidgets.Logit("rose"), FourierImage(size=net.size))
+    >>> optimizer.step().image.shape
+    torch.Size([1, 3, 96, 96])
+    """
+
+    def __init__(
+        self, net: Net | nn.Module, target: Target, image: Params | Tensor, *, transforms: Sequence[Transform] | str = (),
+        lr: float = 0.05, optimizer: str = "adam", rules: Sequence[PixelRule] = (), normalize: bool = False,
+        redirect: int = 16, seed: int = 0,
+    ) -> None:  # fmt: skip
+        if optimizer not in OPTIMIZERS:
+            raise LookupError(unknown("optimizer", optimizer, OPTIMIZERS))
+        self.net = as_net(net)
+        target.resolve(self.net)
+        self.image: Params = PixelImage(image) if isinstance(image, Tensor) else image
+        if rules and not isinstance(self.image, PixelImage):
+            raise ValueError("rules change pixels, so they need a PixelImage")
+        self.target, self.lr, self.rules, self.normalize, self.redirect = target, lr, tuple(rules), normalize, redirect
+        self.index = 0
+        self._view = RandomView(transforms, seed=seed)
+        # Views of the values, so that an update of one image's is an update of the images; L-BFGS must not mix images.
+        values = self.image.values.detach()
+        self._leaves = list(values) if optimizer == "lbfgs" else [values]
+        self._optimizers = [OPTIMIZERS[optimizer]([leaf], lr) for leaf in self._leaves]
+
+    @property
+    def transforms(self) -> tuple[Transform, ...]:
+        """Changes at random before each pass."""
+        return self._view.transforms
+
+    @transforms.setter
+    def transforms(self, transforms: Sequence[Transform] | str) -> None:
+        self._view.transforms = RandomView(transforms).transforms
+
+    def __iter__(self) -> Iterator[ImageStep]:
+        """Itself."""
+        return self
+
+    def __next__(self) -> ImageStep:
+        """Do one step."""
+        return self.step()
+
+    def step(self) -> ImageStep:
+        """Do one update and give the images after it."""
+        with torch.inference_mode(False):
+            scores, gradient = self._gradient()
+            self.index += 1
+            self._update(scores["score"], gradient)
+            with torch.no_grad():
+                image = self.image().clone()
+        return ImageStep(self.index, scores, image)
+
+    def _gradient(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Scores by term, and the gradient of the target with respect to the values; some images at a time."""
+        net, target = self.net, self.target.resolve(self.net)
+        names = [repr(term) for _, term in terms(self.target)]
+        with torch.enable_grad():
+            image = self.image()
+        size = (image.shape[2], image.shape[3])
+        at_once = len(image) if _across(target) else images_at_once(net, size)
+        scores: dict[str, list[Tensor]] = {name: [] for name in ("score", *names)}
+        gradients = []
+        for first in range(0, len(image), at_once):
+            part = image.detach()[first : first + at_once].requires_grad_()
+            with net.lock, evaluating(net.module), torch.enable_grad(), self._redirected():
+                acts = read(net, target, self._view(part, first=first), picture=part)
+                values = [term(acts) for _, term in terms(target)]
+                total = torch.stack([weight * v for (weight, _), v in zip(terms(target), values, strict=True)]).sum(0)
+                gradients.append(image_gradient(total, part, self.target))
+            for name, v in zip(("score", *names), (total, *values), strict=True):
+                scores[name].append(v.detach().cpu())
+        gradient = torch.cat(gradients)
+        if not bool(gradient.isfinite().all()):
+            raise ValueError(f"the gradient of {self.target!r} is not finite in step {self.index + 1}: the network or its weights overflow")
+        if self.normalize:
+            gradient = gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
+        self._pixel_gradient = gradient
+        if image is not self.image.values:
+            (gradient,) = torch.autograd.grad(image, self.image.values, gradient)
+        return {name: torch.cat(parts) for name, parts in scores.items()}, gradient
+
+    def _redirected(self) -> AbstractContextManager[None]:
+        return relu_backward(redirected) if self.index < self.redirect else nullcontext()
+
+    @torch.no_grad()
+    def _update(self, scores: Tensor, gradient: Tensor) -> None:
+        values = self.image.values
+        parts = zip(self._leaves, gradient if len(self._leaves) > 1 else [gradient], self._optimizers, strict=True)
+        for i, (leaf, part, optimizer) in enumerate(parts):
+            leaf.grad = -part.view_as(leaf)  # optimizers minimise
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
+            loss = -(scores.sum() if len(self._leaves) == 1 else scores[i])
+            optimizer.step(lambda loss=loss: loss)
+            leaf.grad = None
+        self.image.project()
+        for rule in self.rules:
+            values.copy_(rule(values, self._pixel_gradient, self.index))
+
+
+def _across(target: Target) -> bool:
+    return any(isinstance(term, Diversity) for _, term in terms(target))

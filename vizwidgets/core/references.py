@@ -1,0 +1,165 @@
+"""Targets that compare activations with given ones: a direction, the activations of another image, its Gram matrix."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .net import Net
+from .targets import Target, check_layer
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reference:
+    """A tensor that a target holds; equal by its values.
+
+    Attributes
+    ----------
+    values : Tensor
+        On the CPU, float32 (float64 stays); a copy.
+    """
+
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        v = self.values.values if isinstance(self.values, Reference) else torch.as_tensor(self.values)
+        dtype = torch.float64 if v.dtype == torch.float64 else torch.float32
+        object.__setattr__(self, "values", v.detach().to("cpu", dtype, copy=True).contiguous())
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of shape and values."""
+        head = f"{tuple(self.values.shape)}{self.values.dtype}".encode()
+        return hashlib.sha256(head + self.values.numpy().tobytes()).hexdigest()
+
+    def like(self, other: Tensor) -> Tensor:
+        """The values with dtype and device of `other`."""
+        return self.values.to(other)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the values are the same."""
+        return isinstance(other, Reference) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        """Of the values."""
+        return hash(self.sha256)
+
+    def __repr__(self) -> str:
+        """Shape and the beginning of the digest."""
+        return f"Reference({'×'.join(map(str, self.values.shape))}, {self.sha256[:8]})"
+
+
+def gram(maps: Tensor) -> Tensor:
+    """How the channels of maps (B, C, H, W) go together: their products, averaged over positions (B, C, C)."""
+    flat = maps.flatten(2)
+    return flat @ flat.mT / flat.shape[2]
+
+
+@dataclass(frozen=True)
+class _Compared(Target):
+    layer: str
+    reference: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reference", Reference(self.reference))
+
+    def resolve(self, net: Net) -> Target:
+        """Itself, once layer and shape are known to fit."""
+        shape = check_layer(net, self.layer)
+        wanted, came = self._wanted(shape[0]), tuple(self.reference.values.shape)
+        if len(came) != len(wanted) or any(w not in (None, c) for w, c in zip(wanted, came, strict=True)):
+            form = "×".join("any" if w is None else str(w) for w in wanted)
+            raise ValueError(f"{type(self).__name__} of layer {self.layer!r} needs a reference {form}, not {'×'.join(map(str, came))}")
+        return self
+
+    def _wanted(self, channels: int) -> tuple[int | None, ...]:
+        return (1, channels, None, None)
+
+    def describe(self, net: Net) -> str:
+        """What it is called in a caption."""
+        return f"{type(self).__name__.lower()} at {self.layer}"
+
+    def _both(self, acts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        maps = acts[self.layer]
+        reference = self.reference.like(maps)
+        if maps.shape[1:] != reference.shape[1:]:
+            raise ValueError(
+                f"the maps of {self.layer!r} are {'×'.join(map(str, maps.shape[1:]))}, those of the reference "
+                f"{'×'.join(map(str, reference.shape[1:]))}: the images must have the same size"
+            )
+        return maps, reference
+
+
+@dataclass(frozen=True, repr=True)
+class Direction(_Compared):
+    """How far the activations of a layer point along a vector (C,): their product with it, averaged over positions.
+
+    A unit vector along one axis is that `Channel`.
+    """
+
+    def _wanted(self, channels: int) -> tuple[int | None, ...]:
+        return (channels,)
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        maps = acts[self.layer]
+        return torch.einsum("bchw,c->bhw", maps, self.reference.like(maps)).flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class Distance(_Compared):
+    """Squared distance of a layer's activations from those of another image (1, C, H, W), over their squared length.
+
+    References
+    ----------
+    Mahendran, Vedaldi: Understanding deep image representations by inverting them, 2015.
+    """
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,): 0 for the same activations, 1 for none at all."""
+        maps, reference = self._both(acts)
+        return (maps - reference).square().flatten(1).sum(1) / reference.square().sum().clamp(min=1e-30)
+
+
+@dataclass(frozen=True)
+class Similarity(_Compared):
+    """Product of a layer's activations with those of another image (1, C, H, W), times their cosine to a power.
+
+    The product alone asks for more of everything; a higher power insists on the same direction. The cosine counts as at
+    least 0.1.
+
+    References
+    ----------
+    Mordvintsev's caricatures, in the notebooks of Lucid, 2018.
+    """
+
+    power: float = 1.0
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        a, b = (v.flatten(1) for v in self._both(acts))
+        return (a * b).sum(1) * torch.cosine_similarity(a, b).clamp(min=0.1) ** self.power
+
+
+@dataclass(frozen=True)
+class GramDistance(_Compared):
+    """Mean squared difference of a layer's Gram matrix from a given one (C, C); see `gram`.
+
+    References
+    ----------
+    Gatys, Ecker, Bethge: Texture synthesis using convolutional neural networks, 2015.
+    """
+
+    def _wanted(self, channels: int) -> tuple[int | None, ...]:
+        return (channels, channels)
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        found = gram(acts[self.layer])
+        return (found - self.reference.like(found)).square().flatten(1).mean(1)
