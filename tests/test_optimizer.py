@@ -75,7 +75,7 @@ def test_it_is_a_plain_loop(name: str) -> None:
     for _ in range(8):
         step = run.step()
         loss = plain.step(closure)
-        assert float(step.scores["score"]) == pytest.approx(-float(loss), rel=1e-9)
+        assert float(step.scores["score"]) == pytest.approx(-float(loss.detach()), rel=1e-9)
         with torch.no_grad():
             values.clamp_(0, 1)
     torch.testing.assert_close(step.image, values.detach(), atol=1e-9, rtol=1e-9)
@@ -143,7 +143,7 @@ def test_an_image_that_no_relu_lets_through_moves_at_first(activation) -> None:
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(3, 4, 3)
-            nn.init.constant_(self.conv.bias, -2.0)
+            nn.init.constant_(self.conv.bias, -0.8)
 
         def forward(self, x):
             return activation(self.conv(x)).mean((2, 3))
@@ -179,7 +179,7 @@ def test_rules_change_the_pixels() -> None:
 
 def test_bad_input_is_refused_before_anything_is_computed() -> None:
     of = net("functional")
-    with pytest.raises(LookupError, match="nearest|did you mean"):
+    with pytest.raises(LookupError, match="conv1"):
         ImageOptimizer(of, vw.Channel("layr", 0), PixelImage(size=of.size))
     with pytest.raises(LookupError, match="no class 99"):
         ImageOptimizer(vw.load("flowers"), vw.Logit(99), PixelImage())

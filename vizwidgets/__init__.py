@@ -10,9 +10,28 @@ from vizwidgets.core.capture import extract
 from vizwidgets.core.image import Image
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.optimize import Run, gradient, score
-from vizwidgets.core.targets import Channel, Logit, Neuron, Probability, Target
+from vizwidgets.core.optimizer import ImageOptimizer
+from vizwidgets.core.params import FourierImage, PixelImage
+from vizwidgets.core.references import Direction, Distance, GramDistance, Reference, Similarity
+from vizwidgets.core.regularizers import L2, Diversity, Energy, LAlpha, TotalVariation
+from vizwidgets.core.targets import Channel, Each, Logit, Neuron, Probability, Target
 from vizwidgets.load import image, load
-from vizwidgets.methods import activation_maps, colour_opponency, first_layer_filters, layer_weights, orientation
+from vizwidgets.methods import (
+    EFFORTS,
+    PRESETS,
+    activation_maps,
+    caricature,
+    colour_opponency,
+    deepdream,
+    fgsm,
+    first_layer_filters,
+    fool,
+    invert,
+    layer_weights,
+    orientation,
+    pgd,
+    visualize,
+)
 from vizwidgets.recipe import rerun
 
 __version__ = "0.1.0"
@@ -28,7 +47,10 @@ _WIDGETS = {
 
 __all__ = [  # noqa: RUF022
     "load", "image", "as_net", "Net", "Image", "extract", "data",
-    "Target", "Logit", "Probability", "Channel", "Neuron", "score", "gradient", "Run",
+    "Target", "Logit", "Probability", "Channel", "Neuron", "Direction", "Energy", "Similarity", "Distance", "GramDistance",
+    "Diversity", "Each", "TotalVariation", "L2", "LAlpha", "Reference", "score", "gradient", "Run",
+    "visualize", "caricature", "invert", "deepdream", "fgsm", "pgd", "fool", "PRESETS", "EFFORTS",
+    "ImageOptimizer", "PixelImage", "FourierImage",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid",
 ]  # fmt: skip

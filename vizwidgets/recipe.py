@@ -9,6 +9,7 @@ from PIL import Image as PILImage
 from torch import nn
 
 from vizwidgets.core.net import Net, as_net
+from vizwidgets.core.optimize import Run
 from vizwidgets.core.recipe import KEY, checked, loads
 from vizwidgets.core.results import Result
 from vizwidgets.load import load
@@ -40,8 +41,9 @@ def rerun(recipe: dict[str, Any] | str | Path | Result, net: Net | nn.Module | N
     if isinstance(recipe, (str, Path)):
         with PILImage.open(recipe) as picture:
             picture.load()
-            text = picture.info.get(KEY)
-        if not isinstance(text, str):
+            text = picture.info.get(KEY) or picture.info.get("comment") or picture.info.get("xmp")
+        text = text.decode(errors="replace") if isinstance(text, bytes) else text
+        if not isinstance(text, str) or not text.startswith("{"):
             raise ValueError(f"{Path(recipe).name} holds no recipe: it was not saved by vizwidgets, or was edited since")
         recipe = loads(text)
     wanted = checked(recipe)["net"]
@@ -55,4 +57,12 @@ def rerun(recipe: dict[str, Any] | str | Path | Result, net: Net | nn.Module | N
         raise ValueError(f"no method {recipe['method']!r} in this version; it has {', '.join(METHODS)}")
     net = as_net(net, mean=wanted["mean"], std=wanted["std"], layouts=wanted["layouts"])
     result = METHODS[recipe["method"]](net, **recipe["inputs"], **recipe["options"])
-    return result.result() if hasattr(result, "result") else result
+    if not isinstance(result, Run):
+        return result
+    changes = [tuple(change) for change in recipe["changes"]]
+    for taken in range(recipe.get("taken", len(result))):
+        for _, name, value in [c for c in changes if c[0] == taken]:
+            setattr(result.controls, name, value)
+        next(result)
+    result.stop()
+    return result.result()

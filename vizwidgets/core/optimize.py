@@ -103,14 +103,17 @@ class Run(Generic[S]):
         How many steps there will be.
     finish : callable, optional
         Makes the result from the last step; by default the last step is the result.
+    controls : object, optional
+        What may be changed between two steps, by setting its attributes.
     """
 
-    def __init__(self, steps: Iterable[S], total: int, finish: Any = None) -> None:
+    def __init__(self, steps: Iterable[S], total: int, finish: Any = None, controls: Any = None) -> None:
         if total < 1:
             raise ValueError(f"a run has at least one step, not {total}")
         self._steps: Iterator[S] = iter(steps)
         self._total, self._finish, self._taken, self._stopped = total, finish, 0, False
         self.last: S | None = None
+        self.controls = controls
 
     def __iter__(self) -> Iterator[S]:
         """Itself: a run is taken once."""

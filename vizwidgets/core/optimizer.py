@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image as PILImage
 from torch import Tensor, nn
@@ -17,10 +16,10 @@ from .memory import images_at_once
 from .net import Net, as_net, evaluating
 from .optimize import image_gradient, read
 from .params import Params, PixelImage
-from .picture import tile, to_pixels
 from .pixel_rules import PixelRule
 from .regularizers import Diversity
 from .relu import redirected, relu_backward
+from .results import sheet
 from .targets import Target, terms
 from .transforms import RandomView, Transform
 
@@ -35,6 +34,8 @@ OPTIMIZERS: dict[str, Any] = {
     "sgd": lambda values, lr: torch.optim.SGD(values, lr=lr, momentum=0.9),
     "lbfgs": _lbfgs,
 }
+# What may be changed between two steps; each change is written down.
+CHANGEABLE = ("target", "lr", "transforms", "rules", "normalize")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +61,11 @@ class ImageStep:
         return sheet(self.image)
 
 
-def sheet(images: Tensor) -> PILImage.Image:
-    """Images (B, C, H, W) in [0, 1] as one picture, in a grid when there are several."""
-    return PILImage.fromarray(tile(np.stack([to_pixels(x) for x in images]), gap=2 if len(images) > 1 else 0))
-
-
 class ImageOptimizer:
     """An endless iterator: each step changes the images so that the target rises.
 
-    `target`, `lr`, `transforms`, `rules` and `normalize` are read at each step and may be changed between two.
+    `target`, `lr`, `transforms`, `rules` and `normalize` are read at each step and may be changed between two; `changes` is the
+    list of such changes, each as [steps taken before it, name, value].
 
     Parameters
     ----------
@@ -119,11 +116,13 @@ class ImageOptimizer:
             raise ValueError("rules change pixels, so they need a PixelImage")
         self.target, self.lr, self.rules, self.normalize, self.redirect = target, lr, tuple(rules), normalize, redirect
         self.index = 0
+        self.changes: list[list[Any]] = []
         self._view = RandomView(transforms, seed=seed)
         # Views of the values, so that an update of one image's is an update of the images; L-BFGS must not mix images.
         values = self.image.values.detach()
         self._leaves = list(values) if optimizer == "lbfgs" else [values]
         self._optimizers = [OPTIMIZERS[optimizer]([leaf], lr) for leaf in self._leaves]
+        self._settings = {name: getattr(self, name) for name in CHANGEABLE}
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
@@ -144,6 +143,7 @@ class ImageOptimizer:
 
     def step(self) -> ImageStep:
         """Do one update and give the images after it."""
+        self._note_changes()
         with torch.inference_mode(False):
             scores, gradient = self._gradient()
             self.index += 1
@@ -151,6 +151,13 @@ class ImageOptimizer:
             with torch.no_grad():
                 image = self.image().clone()
         return ImageStep(self.index, scores, image)
+
+    def _note_changes(self) -> None:
+        for name in CHANGEABLE:
+            value = getattr(self, name)
+            if value != self._settings[name]:
+                self._settings[name] = value
+                self.changes.append([self.index, name, value])
 
     def _gradient(self) -> tuple[dict[str, Tensor], Tensor]:
         """Scores by term, and the gradient of the target with respect to the values; some images at a time."""
@@ -165,9 +172,10 @@ class ImageOptimizer:
         for first in range(0, len(image), at_once):
             part = image.detach()[first : first + at_once].requires_grad_()
             with net.lock, evaluating(net.module), torch.enable_grad(), self._redirected():
-                acts = read(net, target, self._view(part, first=first), picture=part)
-                values = [term(acts) for _, term in terms(target)]
-                total = torch.stack([weight * v for (weight, _), v in zip(terms(target), values, strict=True)]).sum(0)
+                aim = target.images(first, len(part))
+                acts = read(net, aim, self._view(part, first=first), picture=part)
+                values = [term(acts) for _, term in terms(aim)]
+                total = torch.stack([weight * v for (weight, _), v in zip(terms(aim), values, strict=True)]).sum(0)
                 gradients.append(image_gradient(total, part, self.target))
             for name, v in zip(("score", *names), (total, *values), strict=True):
                 scores[name].append(v.detach().cpu())

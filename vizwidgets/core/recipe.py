@@ -6,16 +6,20 @@ import base64
 import json
 import platform
 import zlib
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .net import Net
+from .pixel_rules import PixelRule
+from .references import Reference
 from .targets import Target
+from .transforms import Transform
 
 FORMAT = 1
 KEY = "vizwidgets"  # the PNG text chunk that holds it
@@ -61,8 +65,8 @@ def _encode(value: Any) -> Any:
         array = value.detach().cpu().contiguous().numpy()
         data = base64.b64encode(zlib.compress(array.tobytes())).decode()
         return {"tensor": data, "dtype": array.dtype.str, "shape": list(array.shape)}
-    if isinstance(value, Target):
-        return {"target": repr(value)}
+    if type(value).__name__ in _classes():
+        return {"class": type(value).__name__, "fields": {f.name: getattr(value, f.name) for f in fields(value)}}
     raise TypeError(f"a recipe cannot hold {type(value).__name__}")
 
 
@@ -70,7 +74,28 @@ def _decode(value: dict[str, Any]) -> Any:
     if value.keys() == {"tensor", "dtype", "shape"}:
         array = np.frombuffer(zlib.decompress(base64.b64decode(value["tensor"])), np.dtype(value["dtype"]))
         return torch.from_numpy(array.reshape(value["shape"]).copy())
+    if value.keys() == {"class", "fields"}:
+        if value["class"] not in _classes():
+            raise ValueError(f"the recipe holds {value['class']!r}, which this version does not know: update vizwidgets")
+        return _classes()[value["class"]](**{k: _tuples(v) for k, v in value["fields"].items()})
     return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+@cache
+def _classes() -> dict[str, Any]:
+    """The classes of values that a recipe may hold, by name."""
+    found: dict[str, Any] = {c.__name__: c for c in (Reference, *get_args(Transform))}
+    queue = [Target, PixelRule]
+    while queue:
+        for c in queue.pop().__subclasses__():
+            queue.append(c)
+            if c.__module__.startswith("vizwidgets.") and not c.__name__.startswith("_"):
+                found[c.__name__] = c
+    return found
 
 
 @cache

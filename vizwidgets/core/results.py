@@ -119,3 +119,54 @@ class Filters(Result):
         top = self.weights.abs().max().item() or 1.0
         tiles = colourise(shown.flatten(0, 1), -top, top)
         return PILImage.fromarray(tile(np.stack([enlarge(t, 18) for t in tiles]), columns=shown.shape[1], gap=2))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rendering(Result):
+    """Images made by optimisation.
+
+    Attributes
+    ----------
+    image : Tensor
+        (B, C, H, W) in [0, 1], on the CPU.
+    scores : Tensor
+        (steps, B): the score before each step.
+    frames : tuple of Tensor
+        The way there: (B, C, H, W), uint8, some 60 at even distances, the last among them.
+    """
+
+    image: Tensor
+    scores: Tensor
+    frames: tuple[Tensor, ...] = ()
+
+    def picture(self) -> PILImage.Image:
+        """The images side by side."""
+        return sheet(self.image)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture as .png, or the way there as an animated .gif or .webp, with the recipe inside; gives the path."""
+        path = Path(path)
+        kind = path.suffix.lower()
+        if kind not in (".gif", ".webp"):
+            return super().save(path) if kind == ".png" else _refuse(path)
+        frames = [sheet(f / 255) for f in self.frames]
+        frames = [f if f.size == frames[-1].size else f.resize(frames[-1].size) for f in frames]
+        recipe = dumps(self.recipe).encode()
+        inside: dict[str, Any] = {"comment": recipe} if kind == ".gif" else {"xmp": recipe, "lossless": True}
+        times = [80] * (len(frames) - 1) + [2000]
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0, **inside)
+        return path
+
+    def __repr__(self) -> str:
+        """Shapes."""
+        shapes = (f"{n} {'×'.join(map(str, getattr(self, n).shape))}" for n in ("image", "scores"))
+        return f"Rendering({', '.join(shapes)})"
+
+
+def sheet(images: Tensor) -> PILImage.Image:
+    """Images (B, C, H, W) in [0, 1] as one picture, in a grid when there are several."""
+    return PILImage.fromarray(tile(np.stack([to_pixels(x) for x in images]), gap=2 if len(images) > 1 else 0))
+
+
+def _refuse(path: Path) -> Path:
+    raise ValueError(f"a rendering is saved as .png, .gif or .webp, not as {path.suffix or 'a file without ending'}: {path.name}")

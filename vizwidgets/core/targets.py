@@ -38,6 +38,10 @@ class Target:
         """The same target with class names turned into numbers, checked against `net`: LookupError if it has no such."""
         return self
 
+    def images(self, first: int, count: int) -> Target:
+        """The target of some images of a batch: itself, unless each image has its own."""
+        return self
+
     def describe(self, net: Net) -> str:
         """What it is called in a caption."""
         return repr(self)
@@ -86,6 +90,10 @@ class Sum(Target):
         """Scores (B,)."""
         return torch.stack([w * t(acts) for w, t in self.terms]).sum(0)
 
+    def images(self, first: int, count: int) -> Target:
+        """The sum of the terms of some images of a batch."""
+        return Sum(tuple((w, t.images(first, count)) for w, t in self.terms))
+
     def resolve(self, net: Net) -> Target:
         """The sum of its terms resolved."""
         return Sum(tuple((w, t.resolve(net)) for w, t in self.terms))
@@ -105,6 +113,45 @@ class Sum(Target):
     def __repr__(self) -> str:
         """An expression that gives it again."""
         return self._joined([repr(t) for _, t in self.terms])
+
+
+@dataclass(frozen=True)
+class Each(Target):
+    """A target for each image of a batch: ``Each((Channel("stage2", 0), Channel("stage2", 1)))``."""
+
+    targets: tuple[Target, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tuple(self.targets))
+        if not self.targets:
+            raise ValueError("there is no target")
+        for t in self.targets:
+            if not isinstance(t, Target):
+                raise TypeError(f"a target is one of vizwidgets' targets, not {t!r}")
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Names of the layers that its targets read."""
+        return frozenset().union(*(t.layers for t in self.targets))
+
+    def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B,)."""
+        sizes = {len(v) for v in acts.values()}
+        if sizes != {len(self.targets)}:
+            raise ValueError(f"{len(self.targets)} targets for {max(sizes)} images")
+        return torch.cat([t({k: v[i : i + 1] for k, v in acts.items()}) for i, t in enumerate(self.targets)])
+
+    def images(self, first: int, count: int) -> Target:
+        """The targets of some images of the batch."""
+        return Each(self.targets[first : first + count])
+
+    def resolve(self, net: Net) -> Target:
+        """The same with every target resolved."""
+        return Each(tuple(t.resolve(net) for t in self.targets))
+
+    def describe(self, net: Net) -> str:
+        """What it is called in a caption."""
+        return "; ".join(t.describe(net) for t in self.targets)
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,8 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 from vizwidgets.methods.activations import activation_maps
+from vizwidgets.methods.adversarial import fgsm, fool, pgd
+from vizwidgets.methods.deepdream import deepdream
 from vizwidgets.methods.filters import colour_opponency, first_layer_filters, layer_weights, orientation
+from vizwidgets.methods.images import caricature, invert, visualize
+from vizwidgets.methods.presets import EFFORTS, PRESETS
 
-METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (activation_maps, first_layer_filters, layer_weights)}
+# What makes a result: `rerun` finds it by its name.
+METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
+    activation_maps, first_layer_filters, layer_weights, visualize, caricature, invert, deepdream, fgsm, pgd, fool,
+)}
 
-__all__ = ["METHODS", "activation_maps", "colour_opponency", "first_layer_filters", "layer_weights", "orientation"]
+__all__ = [
+    "EFFORTS", "METHODS", "PRESETS", "activation_maps", "caricature", "colour_opponency", "deepdream", "fgsm",
+    "first_layer_filters", "fool", "invert", "layer_weights", "orientation", "pgd", "visualize",
+]  # fmt: skip

@@ -1,0 +1,61 @@
+"""Runs that make images: every step an update, the result a `Rendering` with the recipe of what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vizwidgets.core.net import Net
+from vizwidgets.core.optimize import Run
+from vizwidgets.core.optimizer import ImageStep
+from vizwidgets.core.recipe import make_recipe
+from vizwidgets.core.results import Rendering
+
+MOST_FRAMES = 64
+
+
+class History:
+    """The images of a run, thinned out so that at most `MOST_FRAMES` are held, at even distances."""
+
+    def __init__(self) -> None:
+        self.frames: list[Tensor] = []
+        self._every = 1
+
+    def add(self, step: ImageStep) -> None:
+        """Keep the images of a step, if it is one to keep."""
+        if (step.index - 1) % self._every:
+            return
+        if len(self.frames) == MOST_FRAMES:
+            self.frames = self.frames[::2]
+            self._every *= 2
+            if (step.index - 1) % self._every:
+                return
+        self.frames.append((step.image * 255).round().to(torch.uint8))
+
+
+def rendering_run(
+    steps: Iterable[ImageStep], total: int, net: Net, method: str, inputs: dict[str, Any], options: dict[str, Any],
+    controls: Any = None,
+) -> Run[ImageStep]:  # fmt: skip
+    """A `Run` of image steps whose result is a `Rendering`.
+
+    `controls` is what may be changed between steps (an `ImageOptimizer`); its changes go into the recipe.
+    """
+    history, scores = History(), []
+
+    def watched() -> Iterator[ImageStep]:
+        for step in steps:
+            history.add(step)
+            scores.append(step.scores["score"])
+            yield step
+
+    def finish(last: ImageStep) -> Rendering:
+        recipe = make_recipe(net, method, inputs, options)
+        recipe["taken"], recipe["changes"] = len(scores), list(getattr(controls, "changes", []))
+        frames = (*history.frames, (last.image * 255).round().to(torch.uint8))
+        return Rendering(last.image, torch.stack(scores), frames, recipe=recipe)
+
+    return Run(watched(), total, finish, controls=controls)
