@@ -28,6 +28,13 @@ CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "score, stopped early": lambda m, x, layer: vw.score(m, vw.Channel(layer, 0), x),
     "gradient": lambda m, x, layer: vw.gradient(m, vw.Channel(layer, 0) - vw.Probability(1), x),
     "sha256": lambda m, x, layer: vw.as_net(m).sha256,
+    "visualize": lambda m, x, layer: vw.visualize(m, vw.Channel(layer, 0), steps=2).result(),
+    "caricature": lambda m, x, layer: vw.caricature(m, x[:1], layer, steps=2).result(),
+    "invert": lambda m, x, layer: vw.invert(m, x[:1], layer, steps=2).result(),
+    "deepdream": lambda m, x, layer: vw.deepdream(m, x, layer, steps=2, octaves=1).result(),
+    "fgsm": lambda m, x, layer: vw.fgsm(m, x, -vw.Logit(0)),
+    "pgd": lambda m, x, layer: vw.pgd(m, x, -vw.Logit(0), steps=2).result(),
+    "fool": lambda m, x, layer: vw.fool(m, vw.Logit(0), steps=2).result(),
 }
 
 

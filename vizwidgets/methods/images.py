@@ -134,11 +134,12 @@ def caricature(
 
 def invert(
     net: Net | nn.Module, image: Tensor | Image, layer: str, *, steps: int | str = "normal", smooth: float = 0.05,
-    lr: float = 0.05, seed: int = 0,
+    lr: float = 1.0, seed: int = 0,
 ) -> Run[ImageStep]:  # fmt: skip
     """An image with the same activations as another: what a layer still knows of it.
 
-    Minimises the squared distance of the activations over their squared length, plus `smooth` times the total variation.
+    Minimises the squared distance of the activations over their squared length, plus `smooth` times the total variation, by
+    L-BFGS on the pixels: at equal time that comes nearer than gradient descent with momentum, as published.
 
     Parameters
     ----------
@@ -172,7 +173,8 @@ def invert(
     target: Target = -Distance(layer, reference)
     if smooth:
         target = target - float(smooth) * TotalVariation()
-    optimizer = ImageOptimizer(net, target, FourierImage(size=(x.shape[2], x.shape[3]), channels=x.shape[1], seed=seed), lr=lr)
+    start = PixelImage(size=(x.shape[2], x.shape[3]), channels=x.shape[1], seed=seed)
+    optimizer = ImageOptimizer(net, target, start, optimizer="lbfgs", lr=lr, seed=seed)
     options = {"layer": layer, "steps": total, "smooth": smooth, "lr": lr, "seed": seed}
     return rendering_run(optimizer, total, net, "invert", {"image": x}, options, optimizer)
 

@@ -23,6 +23,7 @@ class History:
     def __init__(self) -> None:
         self.frames: list[Tensor] = []
         self._every = 1
+        self._last: ImageStep | None = None
 
     def add(self, step: ImageStep) -> None:
         """Keep the images of a step, if it is one to keep."""
@@ -33,7 +34,16 @@ class History:
             self._every *= 2
             if (step.index - 1) % self._every:
                 return
-        self.frames.append((step.image * 255).round().to(torch.uint8))
+        self.frames.append(_bytes(step))
+        self._last = step
+
+    def ending_with(self, step: ImageStep) -> tuple[Tensor, ...]:
+        """The frames held, and those of `step` if they are not among them."""
+        return tuple(self.frames) if self._last is step else (*self.frames, _bytes(step))
+
+
+def _bytes(step: ImageStep) -> Tensor:
+    return (step.image * 255).round().to(torch.uint8)
 
 
 def rendering_run(
@@ -55,7 +65,6 @@ def rendering_run(
     def finish(last: ImageStep) -> Rendering:
         recipe = make_recipe(net, method, inputs, options)
         recipe["taken"], recipe["changes"] = len(scores), list(getattr(controls, "changes", []))
-        frames = (*history.frames, (last.image * 255).round().to(torch.uint8))
-        return Rendering(last.image, torch.stack(scores), frames, recipe=recipe)
+        return Rendering(last.image, torch.stack(scores), history.ending_with(last), recipe=recipe)
 
     return Run(watched(), total, finish, controls=controls)
