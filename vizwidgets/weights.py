@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,16 +46,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:
-        hint = "" if path.suffix == ".safetensors" else (
-            " Only tensors are read, never pickled code: save model.state_dict(), not the model."
-        )  # fmt: skip
-        raise ValueError(f"{path.name} is not a readable weights file: {first_line(e)}.{hint}") from e
+        raise ValueError(f"{path.name} is not a readable weights file: {_reason(e, path)}") from e
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path.name} holds no state dict (layer names with tensors)")
     return {k.removeprefix("module.").removeprefix("_orig_mod."): v for k, v in state.items()}
+
+
+def _reason(e: Exception, path: Path) -> str:
+    if not isinstance(e, pickle.UnpicklingError):
+        return first_line(e).partition(". ")[0]
+    # What torch says here advises to switch the protection off.
+    code = re.search(r"GLOBAL ([\w.]+)", str(e))
+    if code is None:
+        return f"it begins with {path.open('rb').read(12)!r}, as no file of torch.save does"
+    return f"it holds more than tensors ({code[1]}). Only tensors are read, never pickled code: save model.state_dict(), not the model"
 
 
 def first_line(e: Exception) -> str:
