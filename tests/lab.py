@@ -1,4 +1,4 @@
-"""A JupyterLab server on a free loopback port, and how to drive it with Chromium."""
+"""A server of JupyterLab, or of Notebook, on a free loopback port, and how to drive it with Chromium."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
 }
 
+EXPLORER = "import vizwidgets as vw\nexplorer = vw.explore()\nexplorer"
+
 _KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel"
 _IDLE = f"() => {{ const k = {_KERNEL}; return k && k.status === 'idle' && k.connectionStatus === 'connected'; }}"
 
 
 class Lab:
-    """A server of its own: nothing of the user's settings is read or written."""
+    """A server of its own: nothing of the user's settings is read or written. `app` is "lab" or "notebook"."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.token = root, secrets.token_hex(16)
+    def __init__(self, root: Path, app: str = "lab") -> None:
+        self.root, self.app, self.token = root, app, secrets.token_hex(16)
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
@@ -51,11 +53,12 @@ class Lab:
             "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         }  # fmt: skip
         self.log = root / "lab.log"
+        module, settings = {"lab": ("jupyterlab", "LabApp"), "notebook": ("notebook", "JupyterNotebookApp")}[app]
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+                [sys.executable, "-m", module, "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
                  f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}",
-                 f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"],
+                 f"--ServerApp.root_dir={root}", f"--{settings}.expose_app_in_browser=True"],
                 cwd=root, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -63,7 +66,7 @@ class Lab:
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if self.process.poll() is not None:
-                raise RuntimeError(f"JupyterLab ended: {self.log.read_text(errors='replace')[-2000:]}")
+                raise RuntimeError(f"the server ended: {self.log.read_text(errors='replace')[-2000:]}")
             with contextlib.suppress(OSError), urllib.request.urlopen(self.url("api/status"), timeout=2):
                 return
             time.sleep(0.1)
@@ -90,7 +93,8 @@ class Notebook:
         self.open()
 
     def open(self) -> None:
-        self.page.goto(self.lab.url(f"lab/tree/{self.name}") + "&reset")
+        path = "lab/tree" if self.lab.app == "lab" else "notebooks"
+        self.page.goto(self.lab.url(f"{path}/{self.name}") + "&reset")
         self.page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context", timeout=90_000)
         self.page.wait_for_function(_IDLE, timeout=90_000)
         self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
@@ -126,3 +130,12 @@ def write_notebook(path: Path, cells: Sequence[str]) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, path)
+
+
+def grid_shows(page: Any, layer: str, view: int = 0) -> None:
+    """Wait until a grid has painted this layer."""
+    page.wait_for_function(
+        "([layer, view]) => { const g = document.querySelectorAll('.vw-grid')[view];"
+        " return g && g.dataset.seq && g.querySelector('.vw-title').textContent === layer; }",
+        arg=[layer, view], timeout=30_000)  # fmt: skip
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")

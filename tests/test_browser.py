@@ -7,23 +7,14 @@ import io
 
 import numpy as np
 import pytest
+from lab import EXPLORER, grid_shows
 from PIL import Image as PILImage
 
 from vizwidgets.widgets import channel_grid, filter_grid, image_chooser, layer_picker, top_classes
 
 pytestmark = pytest.mark.browser
 
-EXPLORER = "import vizwidgets as vw\nexplorer = vw.explore()\nexplorer"
 STATE = "print(json.dumps([explorer.layer, repr(explorer.target), explorer.error or explorer.grid.error]))"
-
-
-def grid_shows(page, layer, view=0):
-    """Wait until a grid has painted this layer."""
-    page.wait_for_function(
-        "([layer, view]) => { const g = document.querySelectorAll('.vw-grid')[view];"
-        " return g && g.dataset.seq && g.querySelector('.vw-title').textContent === layer; }",
-        arg=[layer, view], timeout=30_000)  # fmt: skip
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def pixels(page, selector):
@@ -62,7 +53,9 @@ def test_pick_a_layer_click_a_channel(notebook):
 
     # The large view shows that channel's values, in the colours of the scale.
     maps = np.array(book.python("print(json.dumps(explorer.grid.maps.maps[0, 9].tolist()))"))
-    shown = pixels(page, LARGE).reshape(12, 36, 12, 36, 3)[:, 18, :, 18].sum(-1)
+    large = pixels(page, LARGE)
+    middles = ((np.arange(12) + 0.5) * len(large) / 12).astype(int)
+    shown = large[np.ix_(middles, middles)].sum(-1)
     assert np.corrcoef(np.argsort(np.argsort(maps.ravel())), np.argsort(np.argsort(shown.ravel())))[0, 1] > 0.9
 
     # From Python to the page.

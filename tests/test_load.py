@@ -196,7 +196,7 @@ def test_every_family_finds_its_last_layer(name: str, monkeypatch: pytest.Monkey
         weights = real(name, weights=None, num_classes=3, **small).state_dict()
     if name == "googlenet":
         weights = {k: v for k, v in weights.items() if not k.startswith("aux")}
-    monkeypatch.setattr(sys.modules["vizwidgets.load"], "_read_state", lambda path: weights)
+    monkeypatch.setattr(sys.modules["vizwidgets.load"], "read_state", lambda path: weights)
     of = vw.load(name, weights="mine.pt", labels=["a", "b", "c"])
     assert of.labels == ("a", "b", "c")
     x = torch.rand(1, 3, *of.size)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+import vizwidgets as vw
 from vizwidgets import models
 from vizwidgets.data.flowers import KINDS, Flowers, drawing_hashes
 from vizwidgets.models import NAMES, WEIGHTS, FlowerNet, build
-from vizwidgets.models.train import HELD_OUT, RECIPES, TRAINING, Recipe, save, train
+from vizwidgets.models.train import HELD_OUT, RECIPES, TRAINING, Recipe, _sparsity_and_correlation, save, train
 
 FRESH = 3
 
@@ -92,6 +93,32 @@ def test_stem_filters_are_smooth_enough_to_be_shown():
     # White noise has a ratio of 4; filters that hardly matter may be as rough as they like.
     strong = energy > 0.2 * energy.mean()
     assert (steps / energy)[strong].median() < 1.5
+
+
+def test_stem_shows_oriented_edges_and_opponent_colours():
+    """What the chapter on filters is about: several directions, colours against each other, and no filter that is dead."""
+    filters = vw.first_layer_filters(vw.load("flowers"))
+    angle, clarity = vw.orientation(filters)
+    assert (clarity > 0.6).sum() >= 8
+    assert (torch.histc(angle[clarity > 0.6], bins=6, min=0, max=180) > 0).sum() >= 4
+    colour = vw.colour_opponency(filters)
+    assert (colour > 0.5).sum() >= 4
+    assert (colour < 0.2).sum() >= 8
+    length = filters.weights.flatten(1).norm(dim=1)
+    assert length.min() > 0.3 * length.max()
+
+
+def test_sparsity_and_correlation_of_answers():
+    noise = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    dots = noise * (torch.rand(8, 1, 64, 64, generator=torch.Generator().manual_seed(1)) < 0.02)
+    one, other = torch.zeros(2, 3, 7, 7)
+    one[0, 3, 3], other[1, 2, 4] = 1.0, -5.0
+    sparsity, correlation = _sparsity_and_correlation(torch.stack([one, other]), noise)
+    assert sparsity / 2 == pytest.approx(math.sqrt(2 / math.pi), rel=0.03)  # the mean size of a standard normal number
+    assert correlation < 0.01
+    sparsity, correlation = _sparsity_and_correlation(torch.stack([one, -2 * one, other]), dots)
+    assert sparsity / 3 < 0.3
+    assert correlation == pytest.approx(1.0, abs=0.01)
 
 
 def test_files_are_small_and_hold_no_code(monkeypatch):

@@ -260,14 +260,14 @@ def test_a_tab_that_is_not_in_view_computes_nothing(net, x):
     explorer.layer = "stage3"
     assert explorer.wait(10)
     assert explorer.filters.frame == {}
-    explorer.tabs.selected_index = 1
+    explorer.tabs.index = 1
     assert explorer.wait(10)
     assert explorer.filters.frame["layer"] == "stage3.0.conv1"
     shown = explorer.grid.frame
     explorer.layer = "stage4"
     assert explorer.wait(10)
     assert (explorer.filters.frame["layer"], explorer.grid.frame) == ("stage4.0.conv1", shown)
-    explorer.tabs.selected_index = 0
+    explorer.tabs.index = 0
     assert explorer.wait(10)
     assert explorer.grid.frame["layer"] == "stage4"
 

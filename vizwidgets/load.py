@@ -1,8 +1,10 @@
-"""Networks and images by name or file: the one place that knows torchvision, the bundled networks and weight files."""
+"""Networks and images by name: the one place that knows torchvision, timm and the bundled networks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from vizwidgets import models as bundled
 from vizwidgets.core.errors import unknown
 from vizwidgets.core.image import open_image
 from vizwidgets.core.net import Net, as_net, check_finite
+from vizwidgets.weights import class_names, fetched, first_line, fitted, read_state, unreachable
 
 
 def load(name: str, *, weights: str | Path | None = None, labels: Iterable[str] | None = None) -> Net:
@@ -22,7 +25,8 @@ def load(name: str, *, weights: str | Path | None = None, labels: Iterable[str] 
     ----------
     name : str
         A bundled network ("flowers"; works offline) or any torchvision classifier ("resnet50", "vit_b_16", ...), which
-        comes with its own weights, preprocessing and class names. Those weights are downloaded once, with progress.
+        comes with its own weights, preprocessing and class names; or "timm/" and a model of timm, where that is
+        installed: "timm/resnet18", "timm/resnet18.a1_in1k". Those weights are downloaded once, with progress.
     weights : path, optional
         A local file with the weights instead: ``.safetensors``, or a state dict saved by ``torch.save``. Nothing in it is
         ever executed.
@@ -40,6 +44,8 @@ def load(name: str, *, weights: str | Path | None = None, labels: Iterable[str] 
         For an unknown name; the nearest ones are listed.
     FileNotFoundError, ValueError
         For a weights file that is missing, damaged, of another architecture, not plain tensors, or not finite.
+    ImportError
+        For a model of timm where timm is not installed.
     ConnectionError
         When weights must be downloaded and cannot be; it says which file to put where.
 
@@ -56,26 +62,22 @@ def load(name: str, *, weights: str | Path | None = None, labels: Iterable[str] 
         flowers, about = bundled.build(name)
         return as_net(flowers, size=about["size"], resize=about["size"], mean=about["mean"], std=about["std"],
                       labels=labels or about["labels"], name=name)  # fmt: skip
+    if name.startswith("timm/"):
+        return _timm(name, weights, labels)
     from torchvision import models as tv
 
     builders = tv.list_models(module=tv)
     if name not in builders:
-        raise LookupError(unknown("network", name, [*bundled.NAMES, *builders]))
+        raise LookupError(unknown("network", name, [*bundled.NAMES, *builders]) + _also_in_timm(name))
     about = _published(tv, name, weights)
-    state = _downloaded(about) if weights is None else _read_state(Path(weights))
-    module = _built(tv, name, about, state, Path(weights).name if weights else "the downloaded weights")
+    state = _downloaded(about) if weights is None else read_state(Path(weights))
+    source = Path(weights).name if weights else "the downloaded weights"
+    module = fitted(_builder(tv, name, about, state), state, source, name)
     check_finite(module, str(weights or name))
     preset = about.transforms()
-    categories = about.meta["categories"]
-    classes = len(next(reversed(module.state_dict().values())))
-    if labels is None:
-        labels = categories if classes == len(categories) else ()
-    labels = tuple(labels)
-    if labels and len(labels) != classes:
-        raise ValueError(f"{len(labels)} labels for the {classes} classes of {weights or name}")
     return as_net(module, size=preset.crop_size[0], resize=preset.resize_size[0], mean=preset.mean, std=preset.std,
-                  interpolation=preset.interpolation.value,
-                  labels=labels, name=name)  # fmt: skip
+                  interpolation=preset.interpolation.value, name=name,
+                  labels=class_names(module, tuple(about.meta["categories"]), labels, str(weights or name)))  # fmt: skip
 
 
 def image(source: Any, net: Net | nn.Module | None = None) -> Tensor:
@@ -124,70 +126,72 @@ def _published(tv: Any, name: str, weights: str | Path | None) -> Any:
 
 
 def _downloaded(about: Any) -> dict[str, Tensor]:
-    file, folder = about.url.rpartition("/")[2], Path(torch.hub.get_dir()) / "checkpoints"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / about.url.rpartition("/")[2]
     try:
         return about.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except Exception as e:
-        if (folder / file).is_file():
-            raise ValueError(f"{folder / file} is damaged; delete it, and it is fetched again ({_first_line(e)})") from e
+        if path.is_file():
+            raise ValueError(f"{path} is damaged; delete it, and it is fetched again ({first_line(e)})") from e
         if not isinstance(e, OSError):  # URLError is one
             raise
-        raise ConnectionError(
-            f"the weights cannot be downloaded ({e}). Fetch {about.url} where there is a network, and put it to "
-            f"{folder / file}, or give it: load(..., weights={file!r})"
-        ) from e
+        raise unreachable(e, about.url, path) from e
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file {str(path)!r}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path.name} is empty: 0 bytes")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:
-        hint = "" if path.suffix == ".safetensors" else (
-            " Only tensors are read, never pickled code: save model.state_dict(), not the model."
-        )  # fmt: skip
-        raise ValueError(f"{path.name} is not a readable weights file: {_first_line(e)}.{hint}") from e
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path.name} holds no state dict (layer names with tensors)")
-    return {k.removeprefix("module.").removeprefix("_orig_mod."): v for k, v in state.items()}
-
-
-def _first_line(e: Exception) -> str:
-    return (str(e) or type(e).__name__).splitlines()[0].rstrip(". ")
-
-
-def _built(tv: Any, name: str, about: Any, state: dict[str, Tensor], source: str) -> nn.Module:
+def _builder(tv: Any, name: str, about: Any, state: dict[str, Tensor]) -> Callable[..., nn.Module]:
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):
         # What their builders set for these weights: input as in their training, and the training heads in the file.
         options = {"transform_input": True, "init_weights": False, "aux_logits": any(k.startswith(("aux", "AuxL")) for k in state)}
     if name.startswith("vit_"):
         options["image_size"] = about.meta["min_size"][0]
-    with torch.random.fork_rng(devices=[]):
-        module = tv.get_model(name, weights=None, **options)
-        last, value = next(reversed(module.state_dict().items()))
-        if last in state and state[last].shape[1:] == value.shape[1:] and len(state[last]) != len(value):
-            module = tv.get_model(name, weights=None, num_classes=len(state[last]), **options)  # weights of one's own classes
-    own = module.state_dict()
-    missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
-    other = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if missing or extra or other:
-        shown = "".join(
-            f"; {len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-            for what, keys in (("missing", missing), ("not in it", extra), ("of another shape", other))
-            if keys
+    return partial(tv.get_model, name, weights=None, **options)
+
+
+def _timm(name: str, weights: str | Path | None, labels: Iterable[str] | None) -> Net:
+    try:
+        timm = importlib.import_module("timm")
+    except ImportError as e:
+        raise ImportError(f"{name!r} is a model of timm, which is not installed: pip install timm") from e
+    model = name.removeprefix("timm/")
+    # The tag behind the point says which training; timm takes any when it builds without weights.
+    known = timm.list_models() if "." not in model else timm.list_models(pretrained=True)
+    if model not in known:
+        raise LookupError(unknown("network", name, [f"timm/{n}" for n in known]))
+    if weights is not None:
+        module = fitted(partial(timm.create_model, model), read_state(Path(weights)), Path(weights).name, name)
+    else:
+        path = _of_timm(timm.get_pretrained_cfg(model), name)
+        try:
+            state = read_state(path)
+        except ValueError as e:
+            raise ValueError(f"{path} is damaged; delete it, and it is fetched again ({e})") from e
+        # timm itself puts published weights in, for it knows how some have to be renamed or cut.
+        with torch.random.fork_rng(devices=[]):
+            module = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"state_dict": state}).eval()
+    check_finite(module, str(weights or name))
+    return as_net(module, name=name, labels=None if labels is None else class_names(module, (), labels, str(weights or name)))
+
+
+def _of_timm(about: Any, name: str) -> Path:
+    """The file with timm's weights: from the cache that timm itself uses, or downloaded."""
+    repository = about and about.hf_hub_id
+    if not repository:
+        raise ValueError(
+            f"there are no weights of {name} to download; give a file, load({name!r}, weights=...), or look at it untrained: "
+            f"as_net(timm.create_model({name.removeprefix('timm/')!r}))"
         )
-        raise ValueError(f"{source} does not belong to {name}: of its {len(own)} tensors{shown}")
-    module.load_state_dict(state)
-    return module.eval()
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+
+    file = "model.safetensors"
+    cached = try_to_load_from_cache(repository, file)
+    return Path(cached) if isinstance(cached, str) else fetched(
+        hf_hub_url(repository, file), repository.replace("/", "-") + ".safetensors"
+    )  # fmt: skip
+
+
+def _also_in_timm(name: str) -> str:
+    try:
+        found = importlib.import_module("timm").is_model(name)
+    except ImportError:
+        return ""
+    return f" timm has one of this name: 'timm/{name}'" if found else ""

@@ -22,6 +22,8 @@ from .errors import unknown
 from .net import Net
 from .picture import png, to_pixels
 
+_LARGE = 16_000_000  # pixels; as numbers for a network a larger picture takes a gigabyte
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Image:
@@ -89,11 +91,11 @@ def open_image(source: Any, net: Net | None = None) -> Image:
     notes: list[str] = []
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
-        name, x = path.name, _from_pil(_opened(_read(path), path.name), notes)
+        name, x = path.name, _from_pil(_opened(_read(path), path.name, net, notes), notes, net)
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        name, x = "bytes", _from_pil(_opened(bytes(source), "the bytes"), notes)
+        name, x = "bytes", _from_pil(_opened(bytes(source), "the bytes", net, notes), notes, net)
     elif isinstance(source, PILImage.Image):
-        name, x = Path(getattr(source, "filename", "") or "picture").name, _from_pil(source, notes)
+        name, x = Path(getattr(source, "filename", "") or "picture").name, _from_pil(source, notes, net)
     elif isinstance(source, np.ndarray):
         if source.dtype.kind not in "biuf":
             raise TypeError(f"an image array holds numbers or booleans, not {source.dtype}")
@@ -121,19 +123,26 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _opened(data: bytes, name: str) -> PILImage.Image:
+def _opened(data: bytes, name: str, net: Net | None, notes: list[str]) -> PILImage.Image:
     if not data:
         raise ValueError(f"{name} is empty: 0 bytes")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", PILImage.DecompressionBombWarning)
+            warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)
             picture = PILImage.open(io.BytesIO(data))
-            picture.load()
-    except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning) as e:
+        if net is not None and picture.width * picture.height > _LARGE:
+            whole = picture.size
+            picture.draft(None, (4 * net.resize, 4 * net.resize))  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size
+            if picture.size != whole:
+                notes.append(f"decoded at {picture.width}×{picture.height} instead of {whole[0]}×{whole[1]}")
+        if PILImage.MAX_IMAGE_PIXELS and picture.width * picture.height > PILImage.MAX_IMAGE_PIXELS:
+            raise PILImage.DecompressionBombError
+        picture.load()
+    except PILImage.DecompressionBombError as e:
         limit = (PILImage.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ValueError(
             f"{name} claims to have more than {limit:.0f} million pixels and was not decoded; scale it down first, or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+            f"PIL.Image.MAX_IMAGE_PIXELS if you trust it{'' if net else ' (a large JPEG can be read with a network: image(path, net))'}"
         ) from e
     except UnidentifiedImageError:
         raise ValueError(f"{name} is not an image of a known format ({len(data):,} bytes, starting {data[:8]!r})") from None
@@ -142,13 +151,17 @@ def _opened(data: bytes, name: str) -> PILImage.Image:
     return picture
 
 
-def _from_pil(picture: PILImage.Image, notes: list[str]) -> Tensor:
+def _from_pil(picture: PILImage.Image, notes: list[str], net: Net | None) -> Tensor:
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"first of {picture.n_frames} frames")  # type: ignore[attr-defined]
     upright = ImageOps.exif_transpose(picture)
     if picture.getexif().get(0x0112) in range(2, 9):
         notes.append("turned upright (EXIF)")
     picture = upright
+    block = min(picture.size) // (4 * net.resize) if net is not None else 1
+    if block > 1 and picture.width * picture.height > _LARGE and picture.mode in ("L", "RGB", "RGBA", "CMYK"):
+        picture = picture.reduce(block)
+        notes.append(f"averaged over {block}×{block} pixels")
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = torch.from_numpy(np.array(picture, dtype=np.float64))
         if not bool(torch.isfinite(values).all()):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -187,7 +189,8 @@ def as_net(
 ) -> Net:
     """A `Net` from one's own module. What is not given is looked up in the module or, for `size`, tried out.
 
-    torchvision's classifiers are known by their module, timm's by their ``pretrained_cfg``: their normalisation is used.
+    torchvision's classifiers are known by their module, timm's by their ``pretrained_cfg``: their normalisation is used,
+    and of timm's also size and class names.
     Any other module without `mean` and `std` is fed the pixels in [0, 1] as they are. DataParallel and compiled modules
     are unwrapped.
 
@@ -253,7 +256,7 @@ def as_net(
         crop,
         interpolation or cfg.get("interpolation", "bilinear"),
         channels,
-        tuple(map(str, labels or ())),
+        tuple(map(str, cfg.get("labels", ()) if labels is None else labels)),
         dict(layouts or {}),
         name or type(module).__name__,
     )
@@ -295,13 +298,35 @@ def _known_preprocessing(module: nn.Module) -> dict[str, Any]:
     cfg = getattr(module, "pretrained_cfg", None)
     if isinstance(cfg, dict) and "mean" in cfg and "input_size" in cfg:
         c, h, w = cfg["input_size"]
+        # timm leaves its entry as it is when a model is made for another size, or for other channels.
+        h, w = getattr(getattr(module, "patch_embed", None), "img_size", None) or (h, w)
+        if _first_channels(module) != c:
+            return {"size": (h, w)}
         interpolation = cfg.get("interpolation", "bilinear")
         return {"mean": cfg["mean"], "std": cfg["std"], "size": (h, w), "channels": c,
-                "resize": round(min(h, w) / cfg.get("crop_pct", 1.0)),
+                "resize": round(min(h, w) / cfg.get("crop_pct", 1.0)), "labels": _timm_labels(module, cfg),
                 "interpolation": interpolation if interpolation in ("bilinear", "bicubic") else "bilinear"}  # fmt: skip
     if type(module).__module__.startswith("torchvision.models.") and _first_channels(module) == 3:
         return {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     return {}
+
+
+def _timm_labels(module: nn.Module, cfg: Mapping[str, Any]) -> Sequence[str]:
+    """Class names of timm's own weights, unless the module has been made with other classes."""
+    classes = getattr(module, "num_classes", None)
+    if classes != cfg.get("num_classes") or type(module).__module__.partition(".")[0] != "timm":
+        return ()
+    if cfg.get("label_names"):
+        return cfg["label_names"]
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(module)
+    if subset is None or not re.search(r"in\d+k", str(cfg.get("tag"))):
+        return ()
+    info = ImageNetInfo(subset)
+    names = [info.index_to_description(i).partition(",")[0] for i in range(classes)]
+    count = Counter(names)
+    return [n if count[n] == 1 else f"{n} ({i})" for i, n in enumerate(names)]
 
 
 def _first_channels(module: nn.Module) -> int:

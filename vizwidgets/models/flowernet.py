@@ -35,18 +35,18 @@ class Block(nn.Module):
 
 
 @torch.no_grad()
-def _smooth(filters: Tensor, blur: float = 1.1, window: float = 2.2, grey: float = 1.5) -> Tensor:
-    """Filters (C_out, C_in, h, w) blurred, faded out towards the border, without mean and greyer, at the energy they had.
+def _start(filters: Tensor, blur: float = 1.1, window: float = 2.2, size: float = 0.1) -> Tensor:
+    """Filters (C_out, C_in, h, w) blurred, faded out towards the border, without mean, and `size` times as long.
 
-    Training hardly touches the fine noise that filters start with; smooth ones stay fit to be looked at.
+    Training hardly touches the fine noise that filters start with, so it starts without. A normalisation follows, so their
+    length does not matter to the network, but short filters turn faster: what they end as is learned.
     """
     offset = torch.arange(filters.shape[-1], dtype=filters.dtype) - (filters.shape[-1] - 1) / 2
     blurring = torch.exp(-0.5 * ((offset[:, None] - offset) / blur) ** 2)
     fading = torch.exp(-0.5 * (offset / window) ** 2)
     smooth = (blurring @ filters @ blurring) * fading * fading[:, None]
-    smooth += grey * smooth.mean(dim=1, keepdim=True)
     smooth -= smooth.mean(dim=(2, 3), keepdim=True)
-    return smooth * (filters.square().sum((1, 2, 3), keepdim=True) / smooth.square().sum((1, 2, 3), keepdim=True)).sqrt()
+    return size * smooth * (filters.square().sum((1, 2, 3), keepdim=True) / smooth.square().sum((1, 2, 3), keepdim=True)).sqrt()
 
 
 class FlowerNet(nn.Module):
@@ -78,7 +78,7 @@ class FlowerNet(nn.Module):
                 relu=nn.ReLU(),
             ))
             conv = self.stem.get_submodule("conv")
-            conv.weight = nn.Parameter(_smooth(conv.get_parameter("weight")))
+            conv.weight = nn.Parameter(_start(conv.get_parameter("weight")))
             self.stage1 = nn.Sequential(Block(one, one))
             self.stage2 = nn.Sequential(Block(one, two, stride=2))
             self.stage3 = nn.Sequential(Block(two, three, stride=2))

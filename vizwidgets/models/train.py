@@ -36,8 +36,8 @@ class Recipe:
     epochs, batch_size : int
     lr, weight_decay, smoothing : float
         Peak learning rate of a one-cycle schedule, AdamW's decay (of convolutions and head), label smoothing.
-    stem_smoothness : float
-        Weight of the squared differences between neighbouring taps of the stem's filters, so that these are smooth.
+    stem_sparsity, stem_correlation : float
+        How much it costs when the answers of the stem's filters are not sparse, and when they repeat each other.
     train_images, held_out_images, size : int
         Number of drawings and their size in pixels.
     switches : mapping of str
@@ -53,7 +53,8 @@ class Recipe:
     lr: float = 4e-3
     weight_decay: float = 0.5
     smoothing: float = 0.05
-    stem_smoothness: float = 2e-3
+    stem_sparsity: float = 0.2
+    stem_correlation: float = 0.02
     train_images: int = 6000
     held_out_images: int = 1200
     size: int = 96
@@ -83,7 +84,7 @@ def drawings(recipe: Recipe, seed: int, count: int) -> tuple[Tensor, Tensor]:
 def _augmented(pixels: Tensor, random: torch.Generator, reach: int = 6) -> Tensor:
     """Images (B, 3, H, W), each flipped, shifted by at most `reach` pixels, tinted, turned grey and made noisy by chance.
 
-    Grey and noisy images ask for edges rather than colours: the stem learns filters worth looking at.
+    Grey images ask for edges rather than colours; noisy ones for filters that do not follow every pixel.
     """
     images = nn.functional.pad(pixels.to(torch.float32) / 255.0, (reach,) * 4, mode="reflect")
     count, (height, width) = len(images), pixels.shape[-2:]
@@ -98,9 +99,18 @@ def _augmented(pixels: Tensor, random: torch.Generator, reach: int = 6) -> Tenso
     return images + deviations * torch.randn(images.shape, generator=random)
 
 
-def _roughness(filters: Tensor) -> Tensor:
-    down, right = filters.diff(dim=-2), filters.diff(dim=-1)
-    return (down * down).sum() + (right * right).sum()
+def _sparsity_and_correlation(filters: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the answers of `filters` to `images` (B, C, H, W) are from sparse, and how much they repeat each other.
+
+    The mean size of the answers in units of their standard deviation, summed over the filters (low where a filter is silent
+    at most places and loud at a few), and the squared correlations, summed over all pairs. On natural images sparse answers
+    alone make edge detectors: Olshausen and Field, Emergence of simple-cell receptive field properties, 1996.
+    """
+    answers = nn.functional.conv2d(images, filters, stride=4).transpose(0, 1).flatten(1)
+    answers = answers - answers.mean(1, keepdim=True)
+    answers = answers / answers.square().mean(1, keepdim=True).sqrt().clamp(min=1e-12)
+    correlations = answers @ answers.T / answers.shape[1]
+    return answers.abs().mean(1).sum(), correlations.triu(1).square().sum()
 
 
 @torch.no_grad()
@@ -148,7 +158,8 @@ def _train(recipe: Recipe) -> tuple[FlowerNet, dict[str, Any]]:
         for batch in bar:
             x = ((_augmented(images[batch], random) - mean) / std).contiguous(memory_format=torch.channels_last)
             loss = loss_of(net(x), labels[batch])
-            total = loss + recipe.stem_smoothness * _roughness(net.stem.get_parameter("conv.weight"))
+            sparsity, correlation = _sparsity_and_correlation(net.stem.get_parameter("conv.weight"), x)
+            total = loss + recipe.stem_sparsity * sparsity + recipe.stem_correlation * correlation
             optimizer.zero_grad()
             total.backward()
             optimizer.step()

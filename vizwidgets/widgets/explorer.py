@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import traitlets
-from ipywidgets import HBox, Layout, Tab, VBox
+from ipywidgets import HBox, VBox
 from PIL import Image as PILImage
 from torch import nn
 
@@ -20,6 +20,7 @@ from .channel_grid import ChannelGrid
 from .filter_grid import FilterGrid
 from .image_chooser import ImageChooser
 from .layer_picker import LayerPicker
+from .tabs import Tabs
 from .top_classes import TopClasses
 
 
@@ -68,15 +69,17 @@ class Explorer(VizWidget, VBox):
         for name, parts in (("image", [self.chooser, self.classes]), ("layer", [self.picker]), ("target", [self.classes])):
             for part in (*parts, *panels):
                 traitlets.link((self, name), (part, name))
-        self.tabs = Tab(panels, titles=list(self.panels), selected_index=0)
-        self.tabs.observe(self._turn, "selected_index")
-        shown = VBox([self.picker, self.tabs], layout=Layout(flex="1 1 420px", min_width="0", width="auto"))
-        left = VBox([self.chooser, self.classes], layout=Layout(flex="0 1 240px", min_width="200px"))
-        self.children = [HBox([left, shown], layout=Layout(flex_flow="row wrap", align_items="flex-start", grid_gap="16px"))]
+        self.tabs = Tabs(list(self.panels))
+        self.tabs.observe(self._turn, "index")
+        self._turn(None)
+        self.add_class("vw-explorer")
+        body = HBox([_column("left", [self.chooser, self.classes]), _column("right", [self.picker, self.tabs, *panels])])
+        self.children = [body.add_class("vw-explorer-body")]
 
     def _turn(self, _change: Any) -> None:
         for i, panel in enumerate(self.panels.values()):
-            panel.active = i == self.tabs.selected_index
+            panel.active = i == self.tabs.index
+            panel.layout.display = None if panel.active else "none"
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until everything that was asked for is shown."""
@@ -104,6 +107,10 @@ class Explorer(VizWidget, VBox):
     def describe(self) -> str:
         """Network and layer."""
         return f"{self.net.name}, {self.layer}"
+
+
+def _column(side: str, parts: list[Any]) -> VBox:
+    return VBox(parts).add_class(f"vw-explorer-{side}")
 
 
 def explore(net: Net | nn.Module | str | None = None, image: Any = None, **options: Any) -> Explorer:

@@ -19,7 +19,8 @@ from vizwidgets.data import Flowers, photograph
 
 from .base import VizWidget, script, shows_errors, style
 
-MOST_BYTES = 100_000_000
+# Jupyter's server takes messages of up to 10 MB; at a longer one it drops the connection, without a word.
+MOST_BYTES = 8_000_000
 _DRAWINGS = (0, 2, 3, 8, 10, 14)
 
 
@@ -72,14 +73,20 @@ class ImageChooser(VizWidget, AnyWidget):
             self.image = self._sources[int(content["index"])]
             self.error = ""
         elif content.get("cmd") == "refused":
-            raise ValueError(f"{content['name']} has {content['size'] / 1e6:.0f} MB; up to {MOST_BYTES / 1e6:.0f} MB are taken")
+            raise ValueError(
+                f"{content['name']} has {content['size'] / 1e6:.0f} MB, and this browser cannot make a smaller picture of it; "
+                f"up to {MOST_BYTES / 1e6:.0f} MB are taken here. From a cell larger ones go: vizwidgets.explore(net, path)"
+            )
         elif content.get("cmd") == "file":
             name = str(content["name"])
             try:
                 opened = open_image(bytes(buffers[0]), self.net)
             except ValueError as e:
                 raise ValueError(str(e).replace("the bytes", name)) from e
-            self.image = replace(opened, source=name)
+            notes = opened.notes
+            if content.get("shrunk"):
+                notes = ("made smaller in the page: {}×{} to {}×{}".format(*map(int, content["shrunk"])), *notes)
+            self.image = replace(opened, source=name, notes=notes)
             self.error = ""
 
     @traitlets.observe("image")

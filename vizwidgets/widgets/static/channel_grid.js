@@ -7,6 +7,7 @@ function render({ model, el }) {
   el.classList.add("vw", "vw-grid");
 
   let f = null;            // what is shown: counts, limits, values
+  let at = null;           // row and column under the pointer, or the keyboard's cursor, in the large map
   let sprite = null, ghost = null, photo = null;
   const chosen = () => model.get("_selected");
 
@@ -20,30 +21,30 @@ function render({ model, el }) {
   const opacity = focusable(make("input", { type: "range", min: 0, max: 100, value: 80, "aria-label": "opacity of the map over the picture" }));
   const bar = make("canvas", { width: 256, height: 1, role: "img" });
   const low = make("span"), high = make("span");
-  const large = make("canvas", { width: 432, height: 432, role: "img" });
+  const large = focusable(make("canvas", { width: 432, height: 432, role: "img", tabIndex: 0 }));
   const which = make("p", { class: "vw-title", "aria-live": "polite" });
-  const what = make("p", { class: "vw-dim" }), where = make("p", { class: "vw-dim" });
-  const tiles = tileGrid({ el, label: "channels", signal, paint, painted, isChosen: (c) => c === chosen(),
+  const what = make("p", { class: "vw-dim" }), where = make("p", { class: "vw-dim", "aria-live": "polite" });
+  const tiles = tileGrid({ el, label: "channels", name: nameOf, signal, paint, painted, isChosen: (c) => c === chosen(),
     choose: (c) => send({ cmd: "select", index: c, layer: f.layer }),
     hover: (c, across, down) => { if (c < 0 || !f) where.textContent = ""; else sayValue(c, across, down); } });
   const detail = make("div", { class: "vw-grid-detail" }, large, which, what, where);
   const body = make("div", { class: "vw-grid-body" }, tiles.node, detail);
-  el.append(
-    make("div", { class: "vw-row" }, title, about),
-    make("div", { class: "vw-row" }, make("label", {}, "order ", sort), make("label", {}, "colours ", scale),
-      make("label", {}, over, "over the picture"), opacity, make("span", { class: "vw-scale" }, low, bar, high)),
-    body);
+  const controls = make("div", { class: "vw-row" }, make("label", {}, "order ", sort), make("label", {}, "colours ", scale),
+    make("span", { class: "vw-scale" }, low, bar, high), make("label", {}, over, "over the picture"), opacity);
+  el.append(make("div", { class: "vw-row" }, title, about), controls, body);
   errorLine(model, el, signal);
 
   function receive() {
     const state = model.get("frame");
-    if (!state || !state.count) {
+    controls.hidden = body.hidden = !state?.count;
+    if (!state?.count) {
       f = null;
       el.dataset.seq = "";
-      title.textContent = ""; about.textContent = "Pick a layer to see its channels.";
+      title.textContent = ""; about.textContent = "No channels yet: a network, a picture and a layer are needed.";
       tiles.show([], 48);
       return;
     }
+    at = null;
     f = { ...state, values: bytes(state.values), lows: floats(state.lows), highs: floats(state.highs), means: floats(state.means),
       words: colourTable(state.colours) };
     title.textContent = f.layer;
@@ -139,6 +140,8 @@ function render({ model, el }) {
     if (el.dataset.seq !== String(f.seq)) el.dataset.seq = f.seq;
   }
 
+  function nameOf(c) { return f.names[c] ? `${c}: ${f.names[c]}` : `channel ${c}`; }
+
   function strongest() {
     let best = 0;
     for (let c = 1; c < f.count; c++) if (f.means[c] > f.means[best]) best = c;
@@ -150,14 +153,25 @@ function render({ model, el }) {
     const g = large.getContext("2d"), side = large.width;
     g.clearRect(0, 0, side, side);
     large.style.display = f.vector ? "none" : "block";
-    over.parentElement.style.display = opacity.style.display = f.vector ? "none" : "";
+    over.parentElement.hidden = f.vector;
+    opacity.hidden = f.vector || !model.get("overlay");
     if (!f.vector) paint(g, c, 0, 0, side);
-    const name = f.names && f.names[c] ? `${c}: ${f.names[c]}` : `channel ${c}`;
+    const name = nameOf(c);
     which.textContent = c === mine ? `${name} (selected)` : hover < 0 && mine < 0 ? `${name} (strongest)` : name;
     what.textContent = f.vector ? `value ${number(value(c, 0))}` : `from ${number(f.lows[c])} to ${number(f.highs[c])}, mean ${number(f.means[c])}`;
     large.setAttribute("aria-label", `${name} of ${f.layer}: ${what.textContent}`);
     large.dataset.channel = c;
   }
+
+  // As many pixels as the screen has there, so that frames and photographs are sharp.
+  const sized = new ResizeObserver(() => {
+    const side = Math.round(large.clientWidth * (window.devicePixelRatio || 1));
+    if (!side || side === large.width) return;
+    large.width = large.height = side;
+    if (f) showLarge();
+  });
+  sized.observe(large);
+  signal.addEventListener("abort", () => sized.disconnect());
 
   // The value of the map under a point, given as shares of the side of the square it is drawn in.
   function sayValue(c, across, down) {
@@ -167,25 +181,38 @@ function render({ model, el }) {
     return inside ? [y, x] : null;
   }
 
-  // In the large map also the pixels that the position under the pointer can see.
-  large.addEventListener("pointermove", (e) => {
-    if (!f || f.vector) return;
-    const r = large.getBoundingClientRect(), at = sayValue(Number(large.dataset.channel), (e.clientX - r.x) / r.width, (e.clientY - r.y) / r.height);
+  // In the large map also the pixels that a position can see, the one under the pointer or the one the arrow keys have gone to.
+  function lookAt(across, down) {
+    at = sayValue(Number(large.dataset.channel), across, down);
     if (!at) return;
     showLarge();
     if (!f.field || f.pooled > 1) return;
     const [y, x] = at, [[fh, fw], [sy, sx], [oy, ox]] = f.field, g = large.getContext("2d"), u = large.width / Math.max(...f.image);
-    g.strokeStyle = getComputedStyle(el).getPropertyValue("--vw-accent"); g.lineWidth = 3;
+    g.strokeStyle = getComputedStyle(el).getPropertyValue("--vw-accent"); g.lineWidth = 2 * (window.devicePixelRatio || 1);
     g.strokeRect((ox + x * sx) * u, (oy + y * sy) * u, fw * u, fh * u);
     where.textContent += "; the frame is what it sees";
+  }
+  function lookAway() { at = null; where.textContent = ""; tiles.ask(); }
+  large.addEventListener("pointermove", (e) => {
+    const r = large.getBoundingClientRect();
+    if (f && !f.vector) lookAt((e.clientX - r.x) / r.width, (e.clientY - r.y) / r.height);
   }, { signal });
-  large.addEventListener("pointerleave", () => { where.textContent = ""; tiles.ask(); }, { signal });
+  large.addEventListener("pointerleave", lookAway, { signal });
+  large.addEventListener("blur", lookAway, { signal });
+  large.addEventListener("keydown", (e) => {
+    const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[e.key];
+    if (!step || !f) return;
+    const [h, w] = [f.height, f.width], k = Math.max(h, w), [y, x] = at ?? [Math.floor(h / 2) - step[0], Math.floor(w / 2) - step[1]];
+    const inside = (i, n) => Math.max(0, Math.min(n - 1, i));
+    lookAt((inside(x + step[1], w) + 0.5 + (k - w) / 2) / k, (inside(y + step[0], h) + 0.5 + (k - h) / 2) / k);
+    e.preventDefault();
+  }, { signal });
 
   for (const [control, name, read] of [[sort, "sort", () => sort.value], [scale, "scale", () => scale.value], [over, "overlay", () => over.checked]]) {
     control.addEventListener("change", () => send({ cmd: "set", name, value: read() }), { signal });
     listen(model, `change:${name}`, () => {
       if (control === over) over.checked = model.get(name); else control.value = model.get(name);
-      if (name === "overlay") opacity.style.visibility = model.get("overlay") ? "" : "hidden";
+      if (name === "overlay") opacity.hidden = !model.get("overlay");
       if (!f) return;
       if (name === "sort") arrange(); else paintSprite();
       tiles.ask();

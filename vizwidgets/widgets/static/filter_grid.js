@@ -13,22 +13,22 @@ function render({ model, el }) {
   const answer = make("canvas", { width: 432, height: 432, role: "img" }), answered = make("p", { class: "vw-dim" });
   const select = (index) => model.send({ cmd: "select", index, layer: f.layer });
   const current = () => (f.colour ? model.get("response")?.index ?? 0 : f.index);
-  const tiles = tileGrid({ el, label: "filters", signal, paint, painted,
+  const tiles = tileGrid({ el, label: "filters", name: (i) => (f.colour ? `filter ${i}` : `reads channel ${i}`), signal, paint, painted,
     isChosen: (i) => f.colour && i === current(),
     choose: (i) => { if (f.colour) select(i); else look(i); }, hover: look });
-  el.append(
-    make("div", { class: "vw-row" }, title, about), make("div", { class: "vw-row" }, choice),
-    make("div", { class: "vw-grid-body" }, tiles.node, make("div", { class: "vw-grid-detail" }, large, which, what, answer, answered)));
+  const body = make("div", { class: "vw-grid-body" }, tiles.node, make("div", { class: "vw-grid-detail" }, large, which, what, answer, answered));
+  el.append(make("div", { class: "vw-row" }, title, about), make("div", { class: "vw-row" }, choice), body);
   errorLine(model, el, signal);
 
   function receive() {
     const state = model.get("frame");
-    if (!state || !state.count) { f = null; title.textContent = about.textContent = ""; tiles.show([], 48); return; }
+    choice.hidden = body.hidden = !state?.count;
+    if (!state?.count) { f = null; title.textContent = ""; about.textContent = "No filters yet: a network and a layer are needed."; tiles.show([], 48); return; }
     f = { ...state, values: bytes(state.values) };
     words = f.colour ? null : colourTable(f.colours);
     title.textContent = f.layer;
     about.textContent = f.caption + (f.asked === f.layer || f.asked === "" ? "" : ` (nearest to ${f.asked})`);
-    choice.style.display = f.colour ? "none" : "";
+    choice.hidden = f.colour;
     chosen.max = f.filters - 1; chosen.value = f.index;
     paintSheet();
     tiles.show(Array.from({ length: f.count }, (_, i) => i), f.colour ? 64 : f.height * f.width > 1 ? 36 : 20);
@@ -83,7 +83,6 @@ function render({ model, el }) {
   }
 
   chosen.addEventListener("change", () => { if (f) select(Math.max(0, Math.min(f.filters - 1, Math.round(Number(chosen.value) || 0)))); }, { signal });
-  chosen.addEventListener("keydown", (e) => e.stopPropagation(), { signal });
   listen(model, "change:busy", () => el.classList.toggle("vw-busy", model.get("busy")), signal, true);
   listen(model, "change:frame", receive, signal, true);
   listen(model, "change:response", showAnswer, signal, true);

@@ -8,7 +8,7 @@ function render({ model, el }) {
   const thumbs = make("div", { class: "vw-thumbs", role: "group", "aria-label": "pictures" });
   const file = focusable(make("input", { type: "file", accept: "image/*", class: "vw-hidden-input", tabIndex: -1, "aria-hidden": "true" }));
   const upload = focusable(make("button", { type: "button" }, "Open a picture …"));
-  el.append(picture, notes, thumbs, make("div", { class: "vw-row" }, upload, file));
+  el.append(make("div", { class: "vw-chooser-body" }, picture, make("div", {}, notes, thumbs, make("div", { class: "vw-row" }, upload, file))));
   errorLine(model, el, signal);
   const urls = [];
 
@@ -32,13 +32,19 @@ function render({ model, el }) {
   }, signal, true);
   listen(model, "change:index", mark, signal);
 
+  let turn = 0;
   async function give(chosen) {
     if (!chosen) return;
-    if (chosen.size > model.get("most_bytes")) {
-      model.send({ cmd: "refused", name: chosen.name, size: chosen.size });
-      return;
+    const most = model.get("most_bytes"), mine = ++turn;
+    let data = chosen, shrunk = null;
+    if (chosen.size > most) {
+      notes.textContent = `${chosen.name} is large; it is made smaller first …`;
+      try { [data, shrunk] = await smaller(chosen); } catch { /* not a picture that this browser can read */ }
+      notes.textContent = model.get("caption");
+      if (mine !== turn) return;   // another one has been given meanwhile
     }
-    model.send({ cmd: "file", name: chosen.name }, undefined, [await chosen.arrayBuffer()]);
+    if (data.size > most) model.send({ cmd: "refused", name: chosen.name, size: chosen.size });
+    else model.send({ cmd: "file", name: chosen.name, shrunk }, undefined, [await data.arrayBuffer()]);
   }
   upload.addEventListener("click", () => file.click(), { signal });
   file.addEventListener("change", () => { give(file.files[0]); file.value = ""; }, { signal });
@@ -46,6 +52,20 @@ function render({ model, el }) {
   el.addEventListener("dragleave", () => el.classList.remove("vw-drop"), { signal });
   el.addEventListener("drop", (e) => { e.preventDefault(); e.stopPropagation(); el.classList.remove("vw-drop"); give(e.dataTransfer.files[0]); }, { signal });
   return () => { stop.abort(); urls.forEach((u) => URL.revokeObjectURL(u)); };
+}
+
+// A server drops the connection when a message is too long (10 MB in Jupyter's), and with it what was sent.
+async function smaller(file) {
+  const whole = await createImageBitmap(file), scale = Math.min(1, 2048 / Math.max(whole.width, whole.height));
+  const canvas = make("canvas", { width: Math.round(whole.width * scale), height: Math.round(whole.height * scale) });
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";   // JPEG has no transparency
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(whole, 0, 0, canvas.width, canvas.height);
+  const size = [whole.width, whole.height, canvas.width, canvas.height];
+  whole.close();
+  return [await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95)), size];
 }
 
 export default { render };

@@ -4,21 +4,25 @@ function render({ model, el }) {
   const stop = new AbortController(), signal = stop.signal;
   el.classList.add("vw", "vw-picker");
   const title = make("span", { class: "vw-title" }), about = make("span", { class: "vw-dim" });
-  const search = focusable(make("input", { type: "search", placeholder: "find a layer", "aria-label": "find a layer" }));
+  const search = focusable(make("input", { type: "search", placeholder: "find a layer", "aria-label": "find a layer" }),
+    () => { if (search.value) { search.value = ""; refresh(); } else leave(search); });
   const NS = "http://www.w3.org/2000/svg";
   const depth = document.createElementNS(NS, "svg");
   depth.setAttribute("class", "vw-depth"); depth.setAttribute("role", "img");
   depth.setAttribute("aria-label", "height and channels of the data through the depth of the network");
   const tree = focusable(make("div", { class: "vw-tree", role: "tree", tabIndex: 0, "aria-label": "layers" }));
   const detail = make("div", { class: "vw-dim", "aria-live": "polite" });
-  el.append(make("div", { class: "vw-row" }, title, about), depth, search, tree, detail);
+  const ends = make("div", { class: "vw-row vw-ends vw-dim" });
+  el.append(make("div", { class: "vw-row" }, title, about), depth, ends, search, tree, detail);
   errorLine(model, el, signal);
 
   let rows = [], nodes = [], open = new Set(), cursor = -1;
   const pick = (name) => model.send({ cmd: "pick", layer: name });
 
   function build() {
-    rows = model.get("rows"); title.textContent = model.get("title"); about.textContent = model.get("about");
+    rows = model.get("rows"); title.textContent = model.get("title"); about.textContent = model.get("about") || "No network yet.";
+    depth.style.display = rows.length ? "" : "none";
+    search.hidden = tree.hidden = ends.hidden = !rows.length;
     const parents = new Set(rows.map((r) => r.parent).filter(Boolean));
     open = new Set(rows.length <= 30 ? parents : []);
     reveal(model.get("layer"));
@@ -33,7 +37,7 @@ function render({ model, el }) {
       fold.addEventListener("click", (e) => { e.stopPropagation(); toggle(r.name); }, { signal });
       node.addEventListener("click", () => { cursor = i; move(0); if (r.pickable) pick(r.name); else toggle(r.name); }, { signal });
       node.addEventListener("dblclick", () => toggle(r.name), { signal });
-      node.fold = fold; node.parent = parents.has(r.name);
+      node.parent = parents.has(r.name);
       return node;
     });
     tree.append(...nodes);
@@ -56,8 +60,7 @@ function render({ model, el }) {
       const node = nodes[i];
       node.hidden = !visible;
       node.setAttribute("aria-selected", String(r.name === layer));
-      if (node.parent && !text) { node.setAttribute("aria-expanded", String(open.has(r.name))); node.fold.textContent = open.has(r.name) ? "▾" : "▸"; }
-      else { node.removeAttribute("aria-expanded"); node.fold.textContent = ""; }
+      if (node.parent && !text) node.setAttribute("aria-expanded", String(open.has(r.name))); else node.removeAttribute("aria-expanded");
     });
     const r = rows.find((q) => q.name === layer);
     detail.textContent = r ? `${r.name}: ${r.kind}, ${r.shape}, ${r.parameters} parameters, ${r.field}` : "";
@@ -80,6 +83,8 @@ function render({ model, el }) {
       const last = blocks.at(-1);
       if (last && last.shape === r.shape) last.names.push(r.name); else blocks.push({ shape: r.shape, size: r.size, names: [r.name] });
     }
+    const named = (b) => (b ? make("span", {}, `${b.shape}`) : "");
+    ends.replaceChildren(named(blocks[0]), make("span", {}, "height: rows of a map; width: channels"), named(blocks.length > 1 && blocks.at(-1)));
     const tall = Math.max(1, ...blocks.map((b) => Math.sqrt(b.size[1]))), widths = blocks.map((b) => 1 + Math.log2(1 + b.size[0]));
     const unit = (100 - blocks.length * 0.4) / (widths.reduce((a, b) => a + b, 0) || 1);
     depth.setAttribute("viewBox", "0 0 100 56"); depth.setAttribute("preserveAspectRatio", "none");
@@ -109,9 +114,7 @@ function render({ model, el }) {
 
   search.addEventListener("input", refresh, { signal });
   search.addEventListener("keydown", (e) => {
-    e.stopPropagation();
     if (e.key === "Enter" || e.key === "ArrowDown") { move(0, true); tree.focus(); e.preventDefault(); }
-    if (e.key === "Escape") { search.value = ""; refresh(); }
   }, { signal });
 
   function move(by, fromTop = false) {
@@ -129,14 +132,15 @@ function render({ model, el }) {
     const r = rows[cursor];
     if (e.key === "ArrowDown") move(1);
     else if (e.key === "ArrowUp") move(-1);
+    else if (e.key === "PageDown") move(8);
+    else if (e.key === "PageUp") move(-8);
     else if (e.key === "Home") move(0, true);
     else if (e.key === "End") move(nodes.length);
     else if (e.key === "ArrowRight" && r) { if (!open.has(r.name) && nodes[cursor].parent) toggle(r.name); else move(1); }
     else if (e.key === "ArrowLeft" && r) { if (open.has(r.name)) toggle(r.name); else if (r.parent) { cursor = rows.findIndex((q) => q.name === r.parent); move(0); } }
     else if ((e.key === "Enter" || e.key === " ") && r) { if (r.pickable) pick(r.name); else toggle(r.name); }
-    else if (e.key === "Escape") tree.blur();
     else return;
-    e.preventDefault(); e.stopPropagation();
+    e.preventDefault();
   }, { signal });
 
   const uid = `vw-${Math.random().toString(36).slice(2)}`;

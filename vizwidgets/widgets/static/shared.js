@@ -12,10 +12,20 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
-// Notebook 7 takes arrow keys before the widget sees them unless the focused element itself says otherwise.
-function focusable(node) {
+// Keys stay in the widget: Notebook 7 takes arrow keys before the widget sees them unless the focused element itself says
+// otherwise, others take letters as commands. Escape goes back to the notebook.
+function focusable(node, escape = () => leave(node)) {
   node.dataset.lmSuppressShortcuts = "true";
+  node.addEventListener("keydown", (e) => {
+    if (e.key === "Escape") escape();
+    if (!e.ctrlKey && !e.metaKey && !e.altKey) e.stopPropagation();
+  });
   return node;
+}
+
+function leave(node) {
+  node.blur();
+  node.closest(".jp-Cell")?.focus();
 }
 
 function errorLine(model, el, signal) {

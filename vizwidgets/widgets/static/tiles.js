@@ -2,15 +2,17 @@
 
 const GAP = 3, PAD = 2, TALLEST = 440;
 
-function tileGrid({ el, label, signal, paint, choose, hover, isChosen, painted }) {
+function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, painted }) {
   const scroll = focusable(make("div", { class: "vw-tiles", tabIndex: 0, role: "listbox", "aria-label": label }));
   const spacer = make("div"), canvas = make("canvas", { "aria-hidden": "true" });
-  scroll.append(canvas, spacer);
-  let order = [], places = new Map(), tile = 48, columns = 1, pointed = -1, cursor = 0, frame = 0, drawn = 0, width = 0;
+  // What a screen reader hears: the tile under the keyboard's cursor.
+  const spoken = make("div", { class: "vw-spoken", role: "option", id: `vw-${Math.random().toString(36).slice(2)}` });
+  scroll.append(canvas, spacer, spoken);
+  let order = [], places = new Map(), wanted = 48, tile = 48, columns = 1, pointed = -1, cursor = 0, frame = 0, drawn = 0, width = 0;
 
-  // Show these items, in this order, on tiles of this size, the keyboard's cursor on one of them.
+  // Show these items, in this order, on tiles of about this size, the keyboard's cursor on one of them.
   function show(items, size, at = -1) {
-    order = items; tile = size; places = new Map(items.map((item, place) => [item, place]));
+    order = items; wanted = size; places = new Map(items.map((item, place) => [item, place]));
     pointed = -1;
     cursor = places.get(at) ?? Math.min(cursor, Math.max(0, order.length - 1));
     fit();
@@ -20,7 +22,9 @@ function tileGrid({ el, label, signal, paint, choose, hover, isChosen, painted }
   function fit() {
     const ratio = window.devicePixelRatio || 1;
     width ||= Math.max(64, scroll.clientWidth || 320);      // asking costs a layout of the page: once only
-    columns = Math.max(1, Math.floor((width - 2 * PAD + GAP) / (tile + GAP)));
+    const room = width - 2 * PAD + GAP;
+    columns = Math.max(1, Math.floor(room / (wanted + GAP)));
+    tile = Math.min(Math.floor(room / columns) - GAP, Math.round(1.4 * wanted));      // no empty strip beside them
     const all = Math.ceil(order.length / columns) * (tile + GAP) - GAP + 2 * PAD, shown = Math.max(0, Math.min(all, TALLEST));
     const size = [Math.round(width * ratio), Math.round(shown * ratio)];
     if (canvas.width !== size[0] || canvas.height !== size[1]) {
@@ -51,9 +55,18 @@ function tileGrid({ el, label, signal, paint, choose, hover, isChosen, painted }
         g.strokeStyle = chosen ? accent : ink; g.lineWidth = chosen ? 3 : 1.5; g.strokeRect(x - 1, y - 1, tile + 2, tile + 2);
       }
     }
+    if (first < last) speak(order[cursor]);
     drawn += 1;
     Object.assign(el.dataset, { drawn, columns, tile });
     painted();
+  }
+
+  function speak(item) {
+    const text = name(item), chosen = String(isChosen(item));
+    if (spoken.textContent !== text) spoken.textContent = text;
+    for (const [key, value] of [["aria-selected", chosen], ["aria-posinset", cursor + 1], ["aria-setsize", order.length]])
+      if (spoken.getAttribute(key) !== String(value)) spoken.setAttribute(key, value);
+    if (!scroll.hasAttribute("aria-activedescendant")) scroll.setAttribute("aria-activedescendant", spoken.id);
   }
 
   function placeAt(e) {
@@ -91,9 +104,8 @@ function tileGrid({ el, label, signal, paint, choose, hover, isChosen, painted }
       if (y < scroll.scrollTop) scroll.scrollTop = y - PAD; else if (y + tile > scroll.scrollTop + tall) scroll.scrollTop = y + tile + PAD - tall;
       ask();
     } else if (e.key === "Enter" || e.key === " ") pick(cursor);
-    else if (e.key === "Escape") scroll.blur();
     else return;
-    e.preventDefault(); e.stopPropagation();
+    e.preventDefault();
   }, { signal });
 
   onThemeChange(ask, signal);

@@ -1,0 +1,237 @@
+"""Everybody can use the widgets: axe-core, the keyboard alone, narrow cells, still and sharp screens."""
+
+from __future__ import annotations
+
+import pytest
+from lab import EXPLORER, grid_shows
+
+pytestmark = pytest.mark.browser
+
+# Each in a cell of its own; `explorer` is in the first.
+CELLS = (
+    EXPLORER + "\nfrom vizwidgets.widgets.image_chooser import ImageChooser\n"
+    "from vizwidgets.widgets.top_classes import TopClasses\nnet, x = explorer.net, explorer.image\nexplorer",
+    "vw.LayerPicker(net, 'stage2')", "vw.ChannelGrid(net, x, 'stage2', overlay=True)", "vw.ChannelGrid(net, x, 'head')",
+    "vw.FilterGrid(net, x, 'stem')", "vw.FilterGrid(net, x, 'stage2.0.conv1')", "ImageChooser(net)", "TopClasses(net, x)",
+    "vw.ChannelGrid()", "vw.LayerPicker()", "vw.FilterGrid()", "TopClasses()",
+    "grid = vw.ChannelGrid(net, x, 'stage3')\ngrid.error, grid.busy = 'There is no layer stag2; did you mean stage2?', True\ngrid",
+)  # fmt: skip
+OUTPUTS = ".jp-OutputArea-output:has(.vw)"
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+def all_shown(page):
+    page.wait_for_function("(n) => document.querySelectorAll('.jp-OutputArea-output > .lm-Widget').length === n", arg=len(CELLS))
+    grid_shows(page, "stage2")
+    page.wait_for_timeout(500)
+
+
+def test_axe_finds_nothing(notebook):
+    from axe_playwright_python.sync_playwright import Axe
+
+    book = notebook(*CELLS, viewport={"width": 1300, "height": 7000})      # it looks at what is on the screen only
+    all_shown(book.page)
+    # JupyterLab's body has no height, and axe takes all text in it for hidden.
+    book.page.add_style_tag(content="body { height: 100vh !important; }")
+    try:
+        for theme in ("JupyterLab Light", "JupyterLab Dark"):
+            book.theme(theme)
+            book.page.wait_for_timeout(300)
+            found = Axe().run(book.page, context=OUTPUTS, options=RULES)
+            assert found.response["violations"] == [], found.generate_report()
+            unsure = [n["html"] + ": " + n["any"][0]["message"] for r in found.response["incomplete"] for n in r["nodes"]]
+            assert [u for u in unsure if "too short" not in u] == []      # a single digit
+            looked = {r["id"]: len(r["nodes"]) for r in found.response["passes"]}
+            assert looked["color-contrast"] > 100 and looked["target-size"] > 40, "axe did not look at everything"
+    finally:
+        book.theme("JupyterLab Light")
+
+
+# What has the focus: the kind of widget it is in, its role or tag, and its name.
+FOCUS = """() => { const e = document.activeElement, home = e.closest('.vw');
+  return home && [[...home.classList].find((c) => c.startsWith('vw-')), e.getAttribute('role') ?? e.tagName.toLowerCase(),
+    e.getAttribute('aria-label') ?? e.closest('label')?.textContent ?? e.textContent]; }"""
+OUTLINE = """() => { const s = getComputedStyle(document.activeElement);
+  return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2; }"""
+
+
+def walk(page, key="Tab"):
+    """Press Tab from where the focus is to the end of the Explorer: all that it stops at."""
+    stops = []
+    for _ in range(60):
+        page.keyboard.press(key)
+        at = page.evaluate(FOCUS)
+        if at is None:
+            return stops
+        assert page.evaluate(OUTLINE), f"one cannot see that {at} has the focus"
+        stops.append(tuple(at))
+    raise AssertionError(f"Tab never leaves the widget: {stops[-8:]}")
+
+
+def test_the_keyboard_goes_everywhere_and_out_again(notebook):
+    book = notebook(EXPLORER)
+    page = book.page
+    grid_shows(page, "stage2")
+    page.locator(".jp-CodeCell").first.focus()
+    while page.evaluate(FOCUS) is None:      # past the buttons of the cell
+        page.keyboard.press("Tab")
+    first = tuple(page.evaluate(FOCUS))
+    stops = [first, *walk(page)]
+    assert [s[:2] for s in stops] == [
+        *[("vw-chooser", "button")] * 9, *[("vw-classes", "button")] * 5, ("vw-picker", "input"), ("vw-picker", "tree"),
+        ("vw-strip", "tab"), ("vw-grid", "select"), ("vw-grid", "select"), ("vw-grid", "input"), ("vw-grid", "listbox"),
+        ("vw-grid", "img")]  # fmt: skip
+    assert all(name.strip() for *_, name in stops), "something has no name"
+    back = walk(page, "Shift+Tab")
+    assert back == stops[::-1]
+
+
+def test_every_action_by_keys_alone(notebook, tmp_path):
+    from PIL import Image as PILImage
+
+    picture = tmp_path / "mine.png"
+    PILImage.effect_mandelbrot((96, 96), (-2, -1, 1, 1), 60).save(picture)
+    book = notebook(EXPLORER)
+    page = book.page
+    grid_shows(page, "stage2")
+    press = page.keyboard.press
+
+    def focus(selector, nth=0):
+        page.locator(selector).nth(nth).focus()
+        page.evaluate("() => { window.held = document.activeElement; }")
+
+    def holds():
+        page.wait_for_timeout(300)
+        assert page.evaluate("() => document.activeElement === window.held && held.isConnected"), "the focus is lost"
+
+    def shows(text):
+        page.wait_for_function("(t) => document.querySelector('.vw-explorer').textContent.includes(t)", arg=text)
+
+    focus(".vw-thumbs button", 1)
+    press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.vw-thumbs button')[1].ariaPressed === 'true'")
+    holds()
+    focus(".vw-chooser button:has-text('Open')")
+    with page.expect_file_chooser() as chooser:
+        press("Enter")
+    chooser.value.set_files(picture)
+    shows("mine.png")
+    holds()
+
+    focus(".vw-classes button", 1)
+    press("Space")
+    page.wait_for_function("() => document.querySelectorAll('.vw-classes button')[1].ariaPressed === 'true'")
+    holds()
+    assert book.python("print(json.dumps(repr(explorer.target)))").startswith("Logit(")
+
+    focus(".vw-picker input")
+    page.keyboard.type("stage3")
+    press("Enter")
+    press("Enter")
+    grid_shows(page, "stage3")
+    assert page.evaluate("() => document.activeElement.role") == "tree"
+    focus(".vw-picker input")
+    press("Escape")      # first the search, then the widget
+    assert page.locator(".vw-picker input").input_value() == ""
+
+    focus(".vw-tree")
+    for key in ("Home", "ArrowRight", "ArrowDown", "Enter"):
+        press(key)
+    page.wait_for_function("() => document.querySelector('.vw-grid .vw-title').textContent.startsWith('stem.')")
+    holds()
+
+    focus(".vw-grid select")
+    press("ArrowDown")
+    holds()
+    assert book.python("print(json.dumps(explorer.grid.sort))") == "response"
+    focus(".vw-grid input[type=checkbox]")
+    press("Space")
+    holds()
+    focus(".vw-grid input[type=range]")
+    press("ArrowRight")
+    assert page.locator(".vw-grid input[type=range]").input_value() == "81"
+
+    focus(".vw-grid .vw-tiles")
+    for key in ("End", "ArrowLeft", "Enter"):
+        press(key)
+    shows("(selected)")
+    holds()
+    focus(".vw-grid-detail canvas")
+    press("ArrowRight")
+    press("ArrowUp")
+    shows("the frame is what it sees")
+
+    focus(".vw-tabs button")
+    press("ArrowRight")
+    page.wait_for_selector(".vw-filters .vw-title:has-text('stem.conv')")
+    assert page.evaluate("() => document.activeElement.textContent") == "Filters"
+    press("Tab")
+    assert page.evaluate(FOCUS)[0] == "vw-filters"
+
+
+def test_letters_are_no_commands_and_escape_leaves(notebook):
+    book = notebook(EXPLORER, "1 + 1")
+    page = book.page
+    grid_shows(page, "stage2")
+    cells = """() => window.jupyterapp.shell.currentWidget.content.widgets.map((c) => [c.model.type, c.model.sharedModel.source])"""
+    before = page.evaluate(cells)
+    each = page.locator("[data-lm-suppress-shortcuts]:visible")
+    for i in range(each.count()):
+        each.nth(i).focus()
+        for key in ("a", "b", "m", "x", "d", "d", "1", "Shift+M"):
+            page.keyboard.press(key)
+        assert page.evaluate(cells) == before, f"{each.nth(i).evaluate('(e) => e.outerHTML')[:200]} lets commands through"
+        page.keyboard.press("Escape")
+        if page.evaluate(FOCUS):      # a search first forgets its text
+            page.keyboard.press("Escape")
+        assert page.evaluate(FOCUS) is None
+        assert page.evaluate("() => document.activeElement.classList.contains('jp-Cell')"), "not back in the notebook"
+
+
+# What reaches out of the box, what is cut off, what lies over another: all in a container of 320 pixels.
+MISFITS = """(box) => {
+  const found = [], seen = (e) => e.checkVisibility() && !e.closest('.vw-spoken, .vw-hidden-input, title');
+  const name = (e) => `${e.tagName} ${e.className.baseVal ?? e.className} ${e.textContent.slice(0, 30)}`, edge = box.getBoundingClientRect();
+  const all = [...box.querySelectorAll('*')].filter(seen);
+  for (const e of all) {
+    const r = e.getBoundingClientRect();
+    if (r.right > edge.right + 1 || r.left < edge.left - 1) found.push(`outside: ${name(e)}`);
+    if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible') found.push(`cut off: ${name(e)}`);
+  }
+  const leaves = all.filter((e) => !e.closest('svg, .vw-tree, .vw-tiles') && !e.children.length && (e.textContent || e.matches('img, canvas, input, select')));
+  leaves.forEach((a, i) => leaves.slice(i + 1).forEach((b) => {
+    const p = a.getBoundingClientRect(), q = b.getBoundingClientRect();
+    const w = Math.min(p.right, q.right) - Math.max(p.left, q.left), h = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+    if (w > 1 && h > 1 && !a.contains(b)) found.push(`over each other: ${name(a)} | ${name(b)}`);
+  }));
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [320, 480])
+def test_narrow_cells(notebook, width):
+    book = notebook(*CELLS)
+    page = book.page
+    all_shown(page)
+    page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
+    page.wait_for_timeout(700)
+    boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
+    assert {b.evaluate("(e) => e.clientWidth") for b in boxes.all()} == {width}
+    assert {i: b.evaluate(MISFITS) for i, b in enumerate(boxes.all()) if b.evaluate(MISFITS)} == {}
+    if width == 320:
+        page.get_by_role("tab", name="Filters", exact=True).click()
+        page.wait_for_selector(".vw-explorer .vw-filters .vw-title:has-text('stage2')")
+        assert boxes.first.evaluate(MISFITS) == []
+
+
+def test_two_device_pixels_and_no_motion(notebook):
+    page = notebook(EXPLORER, viewport={"width": 1200, "height": 1000}, device_scale_factor=2, reduced_motion="reduce").page
+    grid_shows(page, "stage2")
+    for canvas in (".vw-grid .vw-tiles canvas", ".vw-grid .vw-grid-detail canvas"):
+        size = page.locator(canvas).first.evaluate("(c) => [c.width, c.clientWidth, c.height, c.clientHeight]")
+        assert size[0] == pytest.approx(2 * size[1], abs=2)
+        assert size[2] == pytest.approx(2 * size[3], abs=2)
+    moving = "() => [...document.querySelectorAll('.vw *')].filter((e) => parseFloat(getComputedStyle(e).transitionDuration) || getComputedStyle(e).animationName !== 'none').length"
+    assert page.evaluate(moving) == 0
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(moving) > 0, "there is nothing here that could move"
