@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -24,15 +24,41 @@ from .targets import Target, terms
 from .transforms import RandomView, Transform
 
 
-def _lbfgs(values: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    # One evaluation a step, without a line search: then a step costs what it costs with Adam.
-    return torch.optim.LBFGS(values, lr=lr, max_iter=1, max_eval=1, history_size=10, tolerance_grad=0, tolerance_change=0)
+class _Lbfgs(torch.optim.LBFGS):
+    """One evaluation a step, without a line search: then a step costs what it costs with Adam.
+
+    Near an optimum rounding spoils its memory and it may leap away; when more than half of what was gained is lost, it goes
+    back to the best values so far and starts with an empty memory. Its first steps may overshoot: they teach it the scale.
+    """
+
+    LEARNING = 10
+
+    def __init__(self, values: list[Tensor], lr: float) -> None:
+        super().__init__(values, lr=lr, max_iter=1, max_eval=1, history_size=10, tolerance_grad=0, tolerance_change=0)
+        self._best: tuple[Tensor, Tensor] | None = None
+        self._first: Tensor | None = None
+        self._age = 0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        loss, (values,) = closure(), self.param_groups[0]["params"]
+        self._age += 1
+        if self._best is None or self._first is None:
+            self._first, self._best = loss, (loss, values.clone())
+        elif self._age > self.LEARNING and loss - self._best[0] > 0.5 * (self._first - self._best[0]):
+            values.copy_(self._best[1])
+            self.state.clear()
+            self._age = 0
+            return loss
+        elif loss < self._best[0]:
+            self._best = loss, values.clone()
+        return super().step(lambda: loss)
 
 
 OPTIMIZERS: dict[str, Any] = {
     "adam": lambda values, lr: torch.optim.Adam(values, lr=lr),
     "sgd": lambda values, lr: torch.optim.SGD(values, lr=lr, momentum=0.9),
-    "lbfgs": _lbfgs,
+    "lbfgs": _Lbfgs,
 }
 # What may be changed between two steps; each change is written down.
 CHANGEABLE = ("target", "lr", "transforms", "rules", "normalize")
@@ -197,7 +223,7 @@ class ImageOptimizer:
         values = self.image.values
         parts = zip(self._leaves, gradient if len(self._leaves) > 1 else [gradient], self._optimizers, strict=True)
         for i, (leaf, part, optimizer) in enumerate(parts):
-            leaf.grad = -part.view_as(leaf)  # optimizers minimise
+            leaf.grad = -part.contiguous()  # optimizers minimise
             for group in optimizer.param_groups:
                 group["lr"] = self.lr
             loss = -(scores.sum() if len(self._leaves) == 1 else scores[i])

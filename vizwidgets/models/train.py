@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class Recipe:
         Peak learning rate of a one-cycle schedule, AdamW's decay (of convolutions and head), label smoothing.
     stem_sparsity, stem_correlation : float
         How much it costs when the answers of the stem's filters are not sparse, and when they repeat each other.
+    eps : float
+        Train on images changed against the network by at most so much per pixel, in [0, 1] units; 0 for the images themselves.
     train_images, held_out_images, size : int
         Number of drawings and their size in pixels.
     switches : mapping of str
@@ -55,6 +57,7 @@ class Recipe:
     smoothing: float = 0.05
     stem_sparsity: float = 0.2
     stem_correlation: float = 0.02
+    eps: float = 0.0
     train_images: int = 6000
     held_out_images: int = 1200
     size: int = 96
@@ -64,6 +67,8 @@ class Recipe:
 
 RECIPES = {recipe.name: recipe for recipe in (
     Recipe("flowers", seed=1),
+    Recipe("flowers-2", seed=2),
+    Recipe("flowers-robust", seed=1, eps=4 / 255),
 )}
 
 
@@ -97,6 +102,17 @@ def _augmented(pixels: Tensor, random: torch.Generator, reach: int = 6) -> Tenso
     images = images * (0.75 + 0.5 * torch.rand(count, 3, 1, 1, generator=random))
     deviations = 0.06 * torch.rand(count, 1, 1, 1, generator=random)
     return images + deviations * torch.randn(images.shape, generator=random)
+
+
+def _attacked(images: Tensor, eps: float, random: torch.Generator, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Images changed by at most `eps` so that the loss grows: one signed step from a random place within the bound.
+
+    Wong, Rice, Kolter: Fast is better than free, 2020.
+    """
+    change = eps * (2 * torch.rand(images.shape, generator=random) - 1)
+    changed = (images + change).requires_grad_()
+    (grad,) = torch.autograd.grad(loss(changed), changed)
+    return images + (change + 1.25 * eps * grad.sign()).clamp(-eps, eps)
 
 
 def _sparsity_and_correlation(filters: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,7 +172,10 @@ def _train(recipe: Recipe) -> tuple[FlowerNet, dict[str, Any]]:
         order = torch.randperm(len(images), generator=random)[: steps * recipe.batch_size]
         bar = tqdm(order.split(recipe.batch_size), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=2.0)
         for batch in bar:
-            x = ((_augmented(images[batch], random) - mean) / std).contiguous(memory_format=torch.channels_last)
+            seen = _augmented(images[batch], random)
+            if recipe.eps:
+                seen = _attacked(seen, recipe.eps, random, lambda x: loss_of(net((x - mean) / std), labels[batch]))
+            x = ((seen - mean) / std).contiguous(memory_format=torch.channels_last)
             loss = loss_of(net(x), labels[batch])
             sparsity, correlation = _sparsity_and_correlation(net.stem.get_parameter("conv.weight"), x)
             total = loss + recipe.stem_sparsity * sparsity + recipe.stem_correlation * correlation
