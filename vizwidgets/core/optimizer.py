@@ -223,7 +223,7 @@ class ImageOptimizer:
         values = self.image.values
         parts = zip(self._leaves, gradient if len(self._leaves) > 1 else [gradient], self._optimizers, strict=True)
         for i, (leaf, part, optimizer) in enumerate(parts):
-            leaf.grad = -part.contiguous()  # optimizers minimise
+            leaf.grad = -part.reshape(leaf.shape).contiguous()  # optimizers minimise
             for group in optimizer.param_groups:
                 group["lr"] = self.lr
             loss = -(scores.sum() if len(self._leaves) == 1 else scores[i])
