@@ -42,6 +42,7 @@ _WIDGETS = {
     "Explorer": "explorer",
     "FilterGrid": "filter_grid",
     "LayerPicker": "layer_picker",
+    "OptimizationCanvas": "optimization_canvas",
     "explore": "explorer",
 }
 
@@ -52,7 +53,7 @@ __all__ = [  # noqa: RUF022
     "visualize", "caricature", "invert", "deepdream", "fgsm", "pgd", "fool", "PRESETS", "EFFORTS",
     "ImageOptimizer", "PixelImage", "FourierImage",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
-    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid",
+    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas",
 ]  # fmt: skip
 
 

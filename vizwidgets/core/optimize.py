@@ -78,10 +78,15 @@ def _float(x: Tensor) -> Tensor:
 
 
 class Step(Protocol):
-    """What a `Run` yields."""
+    """What a `Run` yields: `index`, from 1, and `scores` by name."""
 
-    index: int
-    scores: dict[str, Tensor]
+    @property
+    def index(self) -> int:
+        """Steps so far."""
+
+    @property
+    def scores(self) -> dict[str, Tensor]:
+        """(B,) each."""
 
     def picture(self) -> PILImage.Image | None:
         """The state as a picture, if there is one to show."""
@@ -144,6 +149,10 @@ class Run(Generic[S]):
         """Take the steps that are left and give the result."""
         for _ in self:
             pass
+        return self.so_far()
+
+    def so_far(self) -> Any:
+        """What `result` would be if the run ended here; it goes on. Not to be called while a step is under way."""
         if self.last is None:
-            raise ValueError("the run was stopped before its first step, so there is no result")
+            raise ValueError("no step was taken, so there is no result")
         return self._finish(self.last) if self._finish else self.last

@@ -92,13 +92,18 @@ def tile(
 ) -> NDArray[np.uint8]:
     """Pictures (N, H, W, 3) in rows of `columns`, `gap` pixels between them."""
     n, h, w, _ = pictures.shape
-    columns = columns or ceil(sqrt(n * h / w))
+    columns = columns or columns_for(n, h, w)
     rows = ceil(n / columns)
     sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), background, np.uint8)
     for i, picture in enumerate(pictures):
         y, x = i // columns * (h + gap), i % columns * (w + gap)
         sheet[y : y + h, x : x + w] = picture
     return sheet
+
+
+def columns_for(n: int, h: int, w: int) -> int:
+    """Columns in which `n` pictures (h, w) make a sheet that is about square."""
+    return ceil(sqrt(n * h / w))
 
 
 def enlarge(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -109,6 +109,10 @@ class VizWidget(traitlets.HasTraits):
         """Wait until nothing that was asked of this widget is left to do; False if `timeout` seconds were not enough."""
         return worker.wait(self, timeout)
 
+    def ready(self, timeout: float | None = None) -> bool:
+        """Wait until it has something to show; a run goes on."""
+        return self.wait(timeout)
+
     def still(self) -> PILImage.Image | None:
         """What it shows, as a picture for viewers without a kernel."""
         return None
@@ -126,7 +130,7 @@ class VizWidget(traitlets.HasTraits):
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         if data:
             data["text/plain"] = repr(self)
-            self.wait(60)
+            self.ready(60)
             picture = self.still()
             if picture is not None:
                 data["image/png"] = png(picture)

@@ -20,6 +20,7 @@ from .channel_grid import ChannelGrid
 from .filter_grid import FilterGrid
 from .image_chooser import ImageChooser
 from .layer_picker import LayerPicker
+from .optimization_canvas import OptimizationCanvas
 from .tabs import Tabs
 from .top_classes import TopClasses
 
@@ -64,11 +65,13 @@ class Explorer(VizWidget, VBox):
         self.panels: dict[str, Any] = {"Channels": self.grid}
         if weighted_layers(net):
             self.filters = self.panels["Filters"] = FilterGrid(net, own, layer, active=False)
+        self.canvas = self.panels["Visualize"] = OptimizationCanvas(net, active=False)
         super().__init__(net=net, image=own, layer=layer, **options)
         panels = list(self.panels.values())
         for name, parts in (("image", [self.chooser, self.classes]), ("layer", [self.picker]), ("target", [self.classes])):
             for part in (*parts, *panels):
-                traitlets.link((self, name), (part, name))
+                if part.has_trait(name):
+                    traitlets.link((self, name), (part, name))
         self.tabs = Tabs(list(self.panels))
         self.tabs.observe(self._turn, "index")
         self._turn(None)
@@ -82,8 +85,8 @@ class Explorer(VizWidget, VBox):
             panel.layout.display = None if panel.active else "none"
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until everything that was asked for is shown."""
-        return all(part.wait(timeout) for part in (self.classes, *self.panels.values()))
+        """Wait until everything that was asked for is shown; what is being visualized goes on."""
+        return all(part.ready(timeout) for part in (self.classes, *self.panels.values()))
 
     def still(self) -> PILImage.Image | None:
         """The picture beside the channels."""

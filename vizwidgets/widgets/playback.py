@@ -8,7 +8,7 @@ from typing import Any
 
 import traitlets
 
-from vizwidgets.core.optimize import Run
+from vizwidgets.core.optimize import Run, Step
 from vizwidgets.core.picture import jpeg
 
 from .base import VizWidget, message, shows_errors
@@ -37,36 +37,52 @@ class Playback(VizWidget):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._run: Run[Any] | None = None
-        self._wish = "pause"
+        self._wish, self._blocking, self._halt = "pause", False, object()
         self._sent = self._acked = 0
         self._last_frame = self._busy_seconds = 0.0
         super().__init__(*args, **kwargs)
         self.on_msg(self._command)  # type: ignore[attr-defined]
 
-    def start(self, run: Run[Any], *, block: bool = False) -> None:
-        """Play `run` from its beginning, in place of the one before.
+    def load(self, run: Run[Any]) -> None:
+        """Take `run` in place of the one before, which ends; it waits to be played."""
+        self._drop()
+        self._run, self._wish, self._busy_seconds, self.remaining = run, "pause", 0.0, 0.0
+        self.total, self.index, self.error, self.status = len(run), run.taken, "", "idle"
 
-        With ``block=True`` it is played to its end in the calling thread; the notebook's interrupt stops it and keeps what
-        there is.
+    def start(self, run: Run[Any], *, block: bool = False) -> None:
+        """Play `run` from its beginning, in place of the one before; see `play`."""
+        self.load(run)
+        self.play(block=block)
+
+    def play(self, *, block: bool = False) -> None:
+        """Go on.
+
+        With ``block=True`` to the end, in the calling thread; the notebook's interrupt stops the run and keeps what there is.
         """
-        worker.drop(self)
-        if self._run is not None:
-            self._run.stop()
-        self._run, self._wish, self._busy_seconds = run, "play", 0.0
-        self.total, self.index, self.error, self.status = len(run), run.taken, "", "waiting"
         if not block:
-            worker.play(self, self._step)
+            self._ask("play")
             return
+        worker.drop(self)
+        worker.wait(self)
+        self._wish, self._blocking = "play", True
         try:
-            while self._step():
+            while self._run is not None and self._step():
                 pass
         except KeyboardInterrupt:
-            run.stop()
+            self._run.stop()  # type: ignore[union-attr]
             self._settle("stopped")
+        finally:
+            self._blocking = False
 
-    def play(self) -> None:
-        """Go on."""
-        self._ask("play")
+    @property
+    def asked(self) -> str:
+        """What it has been asked to do and has not yet done: "play", "step" or "stop"; else "pause"."""
+        return self._wish if self.status in ("waiting", "running") else "pause"
+
+    @property
+    def run(self) -> Run[Any] | None:
+        """What is played."""
+        return self._run
 
     def pause(self) -> None:
         """Halt after the step that is under way."""
@@ -89,10 +105,16 @@ class Playback(VizWidget):
         return self._run.result()
 
     def _ask(self, wish: str) -> None:
-        if self._run is None or self.status in ("stopped", "done", "failed"):
+        if self._run is None or self.status in ("stopped", "done", "failed") or (self.status, wish) == ("idle", "pause"):
             return
         self._wish = wish
+        if self._blocking:  # the loop there sees it before its next step
+            return
+        if self.status == "idle" and wish in ("play", "step"):
+            self.status = "waiting"
         worker.play(self, self._step)
+        if wish in ("pause", "stop"):  # before the other runs have their turns
+            worker.submit(self._halt, self._look)
 
     @shows_errors
     def _command(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
@@ -100,6 +122,10 @@ class Playback(VizWidget):
             self._acked = max(self._acked, int(content["ack"]))
         elif content.get("cmd") in ("play", "pause", "step", "stop"):
             getattr(self, content["cmd"])()
+
+    def _look(self) -> None:
+        if self._wish in ("pause", "stop"):
+            self._step()
 
     def _step(self) -> bool:
         run, wish = self._run, self._wish
@@ -113,17 +139,27 @@ class Playback(VizWidget):
             self.status = "running"
         began = time.monotonic()
         try:
+            self._before(run)
             taken = next(run)
         except StopIteration:
             return self._settle("done")
         except Exception as e:
             self.error = message(e)
             return self._settle("failed")
+        if run is not self._run:  # another has been loaded meanwhile
+            return False
         self._busy_seconds += time.monotonic() - began
+        self._after(run, taken)
         self._show(run, taken.picture)
         if wish == "step" and self._wish == "step":
             self._wish = "pause"
         return True
+
+    def _before(self, run: Run[Any]) -> None:
+        """Called before each step, by whoever takes it."""
+
+    def _after(self, run: Run[Any], step: Step) -> None:
+        """Called after each step, by whoever takes it."""
 
     def _show(self, run: Run[Any], picture: Callable[[], Any]) -> None:
         now = time.monotonic()
@@ -151,9 +187,17 @@ class Playback(VizWidget):
         self.status = status
         return False
 
+    def ready(self, timeout: float | None = None) -> bool:
+        """At once: what is played goes on while it is shown."""
+        return True
+
     def close(self) -> None:
         """End the run with the widget."""
+        self._drop()
+        super().close()  # type: ignore[misc]
+
+    def _drop(self) -> None:
         worker.drop(self)
+        worker.drop(self._halt)
         if self._run is not None:
             self._run.stop()
-        super().close()  # type: ignore[misc]

@@ -9,6 +9,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import torch
+
 TURN = 0.2  # seconds a run may go on before another gets its turn
 
 
@@ -25,6 +27,7 @@ class Worker:
         self._busy: Hashable | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._threads = torch.get_num_threads()
 
     def submit(self, owner: Hashable, job: Callable[[], None]) -> None:
         """Do `job` soon; a job of the same owner that has not begun is dropped."""
@@ -68,6 +71,9 @@ class Worker:
         return self._busy is owner or owner in self._jobs or any(r[0] is owner for r in self._runs)
 
     def _start(self) -> None:
+        # A thread begins with OpenMP's own number, whatever torch was told; other sums of floats would come out.
+        if threading.current_thread() is threading.main_thread():
+            self._threads = torch.get_num_threads()
         if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._work, name="vizwidgets-worker", daemon=True)
             self._thread.start()
@@ -87,6 +93,8 @@ class Worker:
                 else:
                     owner, step = self._runs.popleft()
                 self._busy = owner
+            if torch.get_num_threads() != self._threads:
+                torch.set_num_threads(self._threads)
             if job is not None:
                 _quietly(job)
             elif self._take_turn(step):

@@ -1,0 +1,348 @@
+// The picture of a run as it grows; its buttons, its past, its sliders. Frames come as messages, and the newest wins.
+
+const ICONS = {
+  play: "M4 2.5v11l9-5.5z", pause: "M4 2.5h3v11H4zM9 2.5h3v11H9z", step: "M3 2.5v11l6-5.5zM10.5 2.5h2.5v11h-2.5z", stop: "M3 3h10v10H3z",
+  again: "M8 2.5V0L4 3.5 8 7V4.5a4 4 0 1 1-4 4H2a6 6 0 1 0 6-6z",
+  dice: "M3.5 2h9A1.5 1.5 0 0 1 14 3.5v9a1.5 1.5 0 0 1-1.5 1.5h-9A1.5 1.5 0 0 1 2 12.5v-9A1.5 1.5 0 0 1 3.5 2zM6.3 5.2a1.1 1.1 0 1 0-2.2 0 1.1 1.1 0 0 0 2.2 0zM9.1 8a1.1 1.1 0 1 0-2.2 0 1.1 1.1 0 0 0 2.2 0zM11.9 10.8a1.1 1.1 0 1 0-2.2 0 1.1 1.1 0 0 0 2.2 0z",
+  back: "M7 3 2 8l5 5V9.5h7v-3H7z",
+};
+const ENDED = ["stopped", "done", "failed"];
+const STATES = { idle: "ready", waiting: "waiting for its turn", running: "running", paused: "paused", stopped: "stopped", done: "done", failed: "failed" };
+
+function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  for (const [key, value] of [["viewBox", "0 0 16 16"], ["width", 14], ["height", 14], ["aria-hidden", "true"]]) svg.setAttribute(key, value);
+  path.setAttribute("d", ICONS[name]);
+  path.setAttribute("fill-rule", "evenodd");
+  svg.append(path);
+  return svg;
+}
+
+function duration(seconds) {
+  if (seconds < 1) return "1 s";
+  if (seconds < 100) return `${Math.round(seconds)} s`;
+  return seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function render({ model, el }) {
+  const stop = new AbortController(), signal = stop.signal, view = Math.random().toString(36).slice(2);
+  const get = (name) => model.get(name), send = (message) => model.send({ ...message, view });
+  const on = (node, event, call) => { node.addEventListener(event, call, { signal }); return node; };
+  el.classList.add("vw", "vw-player");
+
+  let shown = null;                 // the picture on the screen, decoded
+  let latest = null, decoding = false, closed = false;
+  let past = null;                  // the step that is looked back at
+  let asked = false, wanted = null; // one question about the past at a time, the newest next
+  let large = -1;                   // the tile that is enlarged
+
+  function button(name, label, command, text = "") {
+    const node = focusable(make("button", { type: "button" }));
+    fill(node, name, label, text);
+    return on(node, "click", command);
+  }
+  function fill(node, name, label, text = "") {
+    if (node.dataset.is === name + text && node.title === label) return;
+    node.dataset.is = name + text; node.title = label; node.ariaLabel = text ? "" : label;
+    node.replaceChildren(icon(name), text);
+  }
+
+  // --- the picture
+  const caption = make("span", { class: "vw-title" }), state = make("span", { class: "vw-state", role: "status" });
+  const canvas = focusable(make("canvas", { role: "img", tabIndex: 0 }), () => { if (large >= 0) enlarge(-1); else leave(canvas); });
+  const tiles = tileGrid({ el, label: "pictures", name: nameOf, signal, paint: paintTile, painted() {}, isChosen: () => false, hover() {}, choose: enlarge });
+  const empty = make("div", { class: "vw-stage-empty" });
+  const back = button("back", "all pictures", () => enlarge(-1), "all");
+  back.classList.add("vw-stage-back");
+  const stage = make("div", { class: "vw-stage" }, canvas, tiles.node, empty, back);
+  on(stage, "keydown", (e) => {
+    if (e.key !== " " || e.target !== canvas) return;
+    toggle();
+    e.preventDefault();
+  });
+  on(canvas, "click", () => { if (large >= 0) enlarge(-1); });
+
+  const about = () => get("about"), count = () => about().count ?? 1;
+  const many = () => count() > 1;
+  function nameOf(i) { return about().labels?.[i] ?? `picture ${i + 1}`; }
+  function corner(i) {
+    const a = about();
+    return [(i % a.columns) * (a.width + a.gap), Math.floor(i / a.columns) * (a.height + a.gap), a.width, a.height];
+  }
+  function smooth(g, source, ...box) {
+    g.imageSmoothingEnabled = true; g.imageSmoothingQuality = "high";
+    g.drawImage(shown, ...source, ...box);
+  }
+  function paintTile(g, i, x, y, side) {
+    if (!shown) return;
+    const [, , w, h] = corner(i), k = Math.max(w, h);
+    smooth(g, corner(i), x + side * (k - w) / 2 / k, y + side * (k - h) / 2 / k, side * w / k, side * h / k);
+    const label = about().labels?.[i];
+    if (!label) return;
+    g.font = `11px ${getComputedStyle(el).fontFamily}`; g.textBaseline = "middle";
+    const room = side - 8, short = shorten(g, label, room), width = g.measureText(short).width + 8;
+    g.fillStyle = "rgb(0 0 0 / 0.66)"; g.fillRect(x, y + side - 16, width, 16);
+    g.fillStyle = "#fff"; g.fillText(short, x + 4, y + side - 7.5);
+  }
+  function shorten(g, text, room) {
+    if (g.measureText(text).width <= room) return text;
+    while (text.length > 1 && g.measureText(`${text}…`).width > room) text = text.slice(0, -1);
+    return `${text}…`;
+  }
+  function enlarge(i) {
+    const before = large;
+    large = i;
+    if (i >= 0) fill(back, "back", "all pictures", `all · ${nameOf(i)}`);
+    arrange();
+    if (i >= 0) canvas.focus(); else { tiles.moveTo(before); tiles.node.focus(); }
+  }
+
+  function arrange() {
+    const a = about(), grid = many() && large < 0, nothing = !shown;
+    const [w, h] = !many() ? [shown?.width ?? a.width ?? 1, shown?.height ?? a.height ?? 1] : grid
+      ? [a.columns * a.width, Math.ceil(count() / a.columns) * a.height] : [a.width, a.height];
+    if (!grid || nothing) stage.style.aspectRatio = `${w} / ${h}`; else stage.style.aspectRatio = "";
+    canvas.hidden = nothing || grid; tiles.node.hidden = nothing || !grid; empty.hidden = !nothing; back.hidden = nothing || large < 0;
+    empty.textContent = a.hint || (get("index") > 0 ? "This run has no picture; its score is in the curve." : get("status") === "idle" ? "Press play, and a picture grows here." : "");
+    if (grid && !nothing) {
+      const room = stage.clientWidth || 320;
+      tiles.show(Array.from({ length: count() }, (_, i) => i), Math.floor((room - 4) / a.columns) - 3);
+    }
+    draw();
+  }
+
+  function draw() {
+    if (!shown) return;
+    if (many() && large < 0) { tiles.ask(); return; }
+    const box = many() ? corner(large) : [0, 0, shown.width, shown.height], ratio = window.devicePixelRatio || 1;
+    const width = Math.max(1, Math.round((canvas.clientWidth || 320) * ratio)), height = Math.max(1, Math.round(width * box[3] / box[2]));
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    smooth(canvas.getContext("2d"), box, 0, 0, width, height);
+    canvas.ariaLabel = `${caption.textContent}${many() ? `, ${nameOf(large)}` : ""}, step ${past ?? get("index")}; space plays and pauses`;
+  }
+
+  async function take(frame) {      // decode the newest one, then acknowledge
+    latest = frame;
+    if (decoding) return;
+    decoding = true;
+    while (latest && !closed) {
+      const next = latest;
+      latest = null;
+      const bitmap = await createImageBitmap(new Blob([bytes(next.data)], { type: "image/jpeg" })).catch(() => null);
+      await new Promise(requestFrame);
+      const old = next.past === undefined && past !== null;      // the present goes on behind the past
+      if (bitmap && !old) {
+        const other = !shown || shown.width !== bitmap.width || shown.height !== bitmap.height;
+        shown?.close();
+        shown = bitmap;
+        if (other) arrange(); else draw();
+        el.dataset.shown = next.past ?? next.index;
+        el.dataset.frames = Number(el.dataset.frames ?? 0) + 1;
+      }
+      if (next.number) model.send({ ack: next.number });
+    }
+    decoding = false;
+  }
+  // A hidden page has no animation frames; its run goes on all the same.
+  function requestFrame(done) { if (document.hidden) setTimeout(done, 100); else requestAnimationFrame(done); }
+
+  function present() {              // the last picture, as the model has it
+    past = null; wanted = null;
+    if (get("frame")?.byteLength) take({ data: get("frame"), index: get("index") });
+  }
+  function forget() {
+    if (get("frame")?.byteLength) { if (past === null) present(); return; }
+    if (get("index") > 0) return;
+    shown?.close();
+    shown = null; past = null; large = -1; latest = null;
+    el.dataset.shown = "";
+    arrange(); progress();
+  }
+
+  // --- its past
+  const scrub = focusable(make("input", { type: "range", class: "vw-scrub", min: 1, max: 1, value: 1, step: 1, "aria-label": "look back" }));
+  const where = make("span"), live = make("button", { type: "button", class: "vw-live" }, "back to now");
+  focusable(live);
+  on(live, "click", () => { scrub.focus(); now(); });
+  on(scrub, "input", () => { if (Number(scrub.value) >= get("index")) now(); else look(Number(scrub.value)); });
+  function now() {
+    past = null; wanted = null;
+    if (get("status") !== "running") present();      // else the next frame comes
+    progress();
+  }
+  function look(step) {
+    past = step; wanted = step;
+    progress();
+    if (asked) return;
+    asked = true;
+    wanted = null;
+    send({ cmd: "seek", index: step });
+    setTimeout(answered, 1000);      // if no answer comes
+  }
+  function answered() {
+    if (!asked) return;
+    asked = false;
+    if (wanted !== null && past !== null) look(wanted);
+  }
+
+  // --- buttons
+  const toggle = () => send({ cmd: ["running", "waiting"].includes(get("status")) ? "pause" : "play" });
+  const main = button("play", "play", toggle, "Play");
+  main.classList.add("vw-main");
+  const one = button("step", "one step", () => send({ cmd: "step" })), halt = button("stop", "stop", () => send({ cmd: "stop" }));
+  const again = button("again", "start again", () => send({ cmd: "restart" }));
+  const other = button("dice", "start again with another seed", () => send({ cmd: "restart", another: true }));
+  const progressBar = make("div", { class: "vw-done" });
+  const speed = make("span", { class: "vw-dim" }), rest = make("span", { class: "vw-dim" });
+
+  function buttons() {
+    const status = get("status"), playing = ["running", "waiting"].includes(status), ended = ENDED.includes(status), s = get("settings");
+    const playable = (get("total") > 0 || get("index") > 0 || status !== "idle" || s.preset === undefined || s.restart) && !about().hint;
+    fill(main, playing ? "pause" : "play", playing ? "pause" : ended ? "play again" : "play", playing ? "Pause" : "Play");
+    main.disabled = !playable || (ended && !s.restart);
+    one.disabled = !playable || playing || (ended && !s.restart);
+    halt.disabled = !playing && status !== "paused";
+    again.hidden = other.hidden = !s.restart && !about().hint;
+    again.disabled = other.disabled = !s.restart || status === "idle";
+    again.classList.toggle("vw-stale", Boolean(s.stale));
+    stale.textContent = s.stale ? "changed" : "";
+    saves.forEach((b, i) => { b.disabled = get("index") < 1 || (i > 0 && about().frames === false); });
+    for (const range of knobs.querySelectorAll("input")) range.disabled = Boolean(about().hint);
+    el.dataset.status = status;
+    const text = about().hint ? "" : past !== null ? "looking back" : STATES[status];
+    if (state.textContent !== text) state.textContent = text;
+    state.dataset.status = past !== null ? "past" : status;
+  }
+
+  function progress() {
+    const index = get("index"), total = get("total"), running = get("status") === "running";
+    scrub.max = Math.max(1, total || index);
+    scrub.disabled = index < 1;
+    if (past === null) scrub.value = Math.max(1, index);
+    const step = past ?? index;
+    where.textContent = total ? `step ${step} of ${total}` : `step ${step}`;
+    scrub.setAttribute("aria-valuetext", where.textContent);
+    live.hidden = past === null;
+    progressBar.style.width = total ? `${100 * index / total}%` : "0";
+    const { rate } = get("live");
+    speed.textContent = rate ? (rate < 0.95 ? `${number(1 / rate)} s a step` : `${rate < 100 ? rate.toFixed(1) : Math.round(rate)} steps/s`) : "";
+    rest.textContent = running && total && rate ? `${duration(get("remaining"))} left` : "";
+    buttons();
+  }
+
+  // --- sliders: at once; settings: from the next start; files
+  const legend = make("div", { class: "vw-legend" }), knobs = make("div", { class: "vw-knobs" });
+  function terms() {
+    legend.replaceChildren(...(get("live").terms ?? []).map((t) => {
+      const dot = make("i", { "aria-hidden": "true" });
+      dot.style.background = t.colour;
+      return make("span", {}, dot, make("span", {}, t.name), make("b", {}, typeof t.value === "number" ? number(t.value).replace("-", "−") : t.value));
+    }));
+  }
+  const PLACES = 100;
+  const toPlace = (k) => (k.value <= 0 ? 0 : Math.round(PLACES * (Math.log10(k.value) - k.low) / (k.high - k.low)));
+  const toValue = (k, place) => (k.off && place === 0 ? 0 : Number((10 ** (k.low + (k.high - k.low) * place / PLACES)).toPrecision(2)));
+  const say = (k, value) => (k.off && value === 0 ? "off" : String(Number(value.toPrecision(2))));
+  function sliders() {
+    const all = get("sliders");
+    next.hidden = !all.length;
+    if (knobs.children.length !== all.length) knobs.replaceChildren(...all.map((k, i) => {
+      const range = focusable(make("input", { type: "range", min: 0, max: PLACES, "aria-label": k.name, dataset: { key: k.key } })), value = make("output");
+      on(range, "input", () => {
+        const mine = get("sliders")[i], chosen = Math.min(10 ** mine.high, Math.max(mine.off && range.value === "0" ? 0 : 10 ** mine.low, toValue(mine, Number(range.value))));
+        value.textContent = say(mine, chosen);
+        range.setAttribute("aria-valuetext", value.textContent);
+        send({ cmd: "turn", name: mine.key, value: chosen });
+      });
+      return make("label", {}, make("span", {}, k.name), range, value);
+    }));
+    all.forEach((k, i) => {
+      const [, range, value] = knobs.children[i].children;
+      if (document.activeElement !== range) range.value = toPlace(k);
+      value.textContent = say(k, k.value);
+      range.setAttribute("aria-valuetext", value.textContent);
+    });
+  }
+
+  const set = (name, node) => on(node, "change", () => send({ cmd: "set", name, value: node.value }));
+  const preset = set("preset", focusable(make("select", { "aria-label": "preset" })));
+  const steps = set("steps", focusable(make("select", { "aria-label": "effort" })));
+  const seed = set("seed", focusable(make("input", { type: "number", step: 1, "aria-label": "seed" })));
+  const stale = make("span", { class: "vw-dim vw-stale-note" });
+  const choices = make("div", { class: "vw-choices" }, make("label", {}, make("span", {}, "preset"), preset), make("label", {}, make("span", {}, "effort"), steps),
+    make("label", {}, make("span", {}, "seed"), make("span", { class: "vw-seed" }, seed, other)));
+  function options(node, entries, value) {
+    const text = JSON.stringify(entries);
+    if (node.dataset.entries !== text) {
+      node.dataset.entries = text;
+      node.replaceChildren(...entries.map(([v, label]) => make("option", { value: v }, label)));
+    }
+    node.value = value;
+  }
+  function settings() {
+    const s = get("settings"), pace = get("live").pace;
+    preset.parentElement.hidden = steps.parentElement.hidden = s.preset === undefined;
+    seed.closest("label").hidden = s.seed === undefined;
+    start.hidden = s.seed === undefined;
+    if (s.preset !== undefined) {
+      options(preset, s.presets.map((p) => [p, p]), s.preset);
+      const timed = (n) => (pace ? `, ${duration(pace * n)}` : "");
+      options(steps, Object.entries(s.efforts).map(([e, n]) => [e, (e === String(n) ? `${n} steps` : `${e}: ${n} steps`) + timed(n)]), s.steps);
+    }
+    if (document.activeElement !== seed) seed.value = s.seed ?? 0;
+    buttons();
+  }
+  const saves = ["png", "gif", "webp"].map((kind) => {
+    const label = { png: "PNG", gif: "GIF", webp: "WebP" }[kind], what = kind === "png" ? "the picture" : "the way there";
+    const node = focusable(make("button", { type: "button", title: `save ${what} as ${label}, with its recipe inside` }, label));
+    return on(node, "click", () => { node.ariaBusy = "true"; send({ cmd: "save", kind }); });
+  });
+  function offer(content, data) {
+    for (const b of saves) b.ariaBusy = "false";
+    if (!content.file) return;
+    const url = URL.createObjectURL(new Blob([bytes(data)], { type: content.kind })), link = make("a", { href: url, download: content.file });
+    el.append(link); link.click(); link.remove();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+
+  const transport = make("div", { class: "vw-transport" }, main, one, halt, again);
+  const left = make("div", { class: "vw-player-main" },
+    make("div", { class: "vw-row vw-player-head" }, caption, state), stage,
+    make("div", { class: "vw-track" }, progressBar, scrub),
+    make("div", { class: "vw-row vw-numbers" }, where, speed, rest, live), transport);
+  errorLine(model, left, signal);
+  const next = make("section", {}, make("div", { class: "vw-heading" }, "acts at the next step"), knobs);
+  const start = make("section", {}, make("div", { class: "vw-heading" }, "acts at the next start ", stale), choices);
+  const right = make("div", { class: "vw-player-side" }, legend, next, start,
+    make("div", { class: "vw-row vw-saves" }, make("span", { class: "vw-heading" }, "save"), ...saves));
+  el.append(left, right);
+
+  function tell() {
+    const a = about();
+    caption.textContent = a.caption ?? "";
+    arrange(); progress();
+  }
+  listen(model, "change:about", tell, signal, true);
+  for (const name of ["index", "total", "remaining"]) listen(model, `change:${name}`, progress, signal);
+  listen(model, "change:status", () => { progress(); arrange(); }, signal);
+  listen(model, "change:live", () => { terms(); settings(); progress(); }, signal, true);
+  listen(model, "change:settings", settings, signal, true);
+  listen(model, "change:sliders", sliders, signal, true);
+  listen(model, "change:frame", forget, signal, true);
+  const receive = (content, buffers) => {
+    if (content.frame) take({ data: buffers[0], number: content.frame, index: content.index });
+    else if (content.view !== view) return;
+    else if (content.past !== undefined) {
+      if (past !== null) take({ data: buffers[0], past: content.past, index: content.past });
+      answered();
+    } else if (content.file !== undefined) offer(content, buffers[0]);
+  };
+  model.on("msg:custom", receive);
+  const sized = new ResizeObserver(() => { if (shown) { if (many() && large < 0) arrange(); else draw(); } });
+  sized.observe(stage);
+  onThemeChange(draw, signal);
+  signal.addEventListener("abort", () => { model.off("msg:custom", receive); sized.disconnect(); closed = true; shown?.close(); });
+  return () => stop.abort();
+}
+
+export default { render };
