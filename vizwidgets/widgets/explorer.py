@@ -81,8 +81,8 @@ class Explorer(VizWidget, VBox):
 
     def _turn(self, _change: Any) -> None:
         for i, panel in enumerate(self.panels.values()):
+            panel.layout.display = None if i == self.tabs.index else "none"
             panel.active = i == self.tabs.index
-            panel.layout.display = None if panel.active else "none"
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until everything that was asked for is shown; what is being visualized goes on."""

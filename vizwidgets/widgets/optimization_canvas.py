@@ -82,10 +82,9 @@ class OptimizationCanvas(VizWidget, VBox):
         traitlets.link((self.player, "error"), (self, "error"))
         for name in ("status", "index"):
             traitlets.dlink((self.player, name), (self, name))
-        figure = self.player.curve.figure
-        figure.add_class("vw")
-        self.children = [Box([self.player, figure]).add_class("vw-optimization-body")]
+        self.children = [Box([self.player]).add_class("vw-optimization-body")]
         self.add_class("vw-optimization")
+        self._show_curve()
         self.observe(lambda _: self.later(self._prepare), ["net", "target"])
         self.observe(self._changed, [*SETTINGS, "batch", "size", "init", "lr", "title"])
         self.now(self._prepare)
@@ -241,9 +240,15 @@ class OptimizationCanvas(VizWidget, VBox):
             return [f"channel {t.index}" if one else t.describe(self.net) for t in self.target.targets]  # type: ignore[attr-defined]
         return [f"seed {self.seed + i}" for i in range(self.batch)] if self.batch > 1 else []
 
+    def _show_curve(self) -> None:
+        # Not before it is in view: bqplot complains about a figure of no size.
+        if self.active and self.children:
+            self.children[0].children = [self.player, self.player.curve.figure]
+
     @traitlets.observe("active")
     def _suspend(self, _change: Any) -> None:
         # Out of view nothing is computed; in view again it goes on.
+        self._show_curve()
         if not self.active and self.player.status in ("waiting", "running"):
             self._suspended = True
             self.player.pause()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import traitlets
@@ -39,7 +38,8 @@ class Playback(VizWidget):
         self._run: Run[Any] | None = None
         self._wish, self._blocking, self._halt = "pause", False, object()
         self._sent = self._acked = 0
-        self._last_frame = self._busy_seconds = 0.0
+        self._last_frame = self._due = self._busy_seconds = 0.0
+        self._pictured: tuple[Any, bytes] = (None, b"")
         super().__init__(*args, **kwargs)
         self.on_msg(self._command)  # type: ignore[attr-defined]
 
@@ -150,7 +150,7 @@ class Playback(VizWidget):
             return False
         self._busy_seconds += time.monotonic() - began
         self._after(run, taken)
-        self._show(run, taken.picture)
+        self._show(run, taken)
         if wish == "step" and self._wish == "step":
             self._wish = "pause"
         return True
@@ -161,17 +161,25 @@ class Playback(VizWidget):
     def _after(self, run: Run[Any], step: Step) -> None:
         """Called after each step, by whoever takes it."""
 
-    def _show(self, run: Run[Any], picture: Callable[[], Any]) -> None:
+    def _show(self, run: Run[Any], step: Step) -> None:
         now = time.monotonic()
         free = self._sent - self._acked < WINDOW or now - self._last_frame >= SILENCE
-        if now - self._last_frame < 1 / MAX_FPS or not free:
+        if now < self._due or not free:
             return
-        self._last_frame = now
+        # From when it was due, not from now: else steps of 40 ms would give every third, not every second.
+        self._last_frame, self._due = now, max(self._due + 1 / MAX_FPS, now)
         self._count(run)
-        shown = picture()
-        if shown is not None:
+        shown = self._picture(step)
+        if shown:
             self._sent += 1
-            self.send({"frame": self._sent, "index": run.taken}, [jpeg(shown)])  # type: ignore[attr-defined]
+            self.send({"frame": self._sent, "index": run.taken}, [shown])  # type: ignore[attr-defined]
+
+    def _picture(self, step: Step) -> bytes:
+        """A step's picture as JPEG, made once; empty if it has none."""
+        if self._pictured[0] is not step:
+            picture = step.picture()
+            self._pictured = (step, b"" if picture is None else jpeg(picture))
+        return self._pictured[1]
 
     def _count(self, run: Run[Any]) -> None:
         self.index = run.taken
@@ -181,9 +189,8 @@ class Playback(VizWidget):
         run = self._run
         assert run is not None
         self._count(run)
-        picture = run.last.picture() if run.last is not None else None
-        if picture is not None:
-            self.frame = jpeg(picture)
+        if run.last is not None:
+            self.frame = self._picture(run.last)
         self.status = status
         return False
 

@@ -127,9 +127,9 @@ class Player(Playback, AnyWidget):
         self._began = [*self._began[-20:], time.monotonic()]
         self.curve.add(run.taken, contributions(run.controls, step))
         if self.frames.wants(run.taken):
-            picture = step.picture()
-            if picture is not None:
-                self.frames.add(run.taken, jpeg(picture))
+            picture = self._picture(step)
+            if picture:
+                self.frames.add(run.taken, picture)
         if run.taken == 1:
             self.about = {**self.about, **geometry(step), "frames": len(self.frames) > 0}
         if time.monotonic() - self._drawn >= PAUSE:

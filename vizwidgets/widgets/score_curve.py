@@ -29,7 +29,7 @@ class ScoreCurve:
             min_aspect_ratio=0.2, max_aspect_ratio=20, display_toolbar=False, animation_duration=0, padding_x=0, padding_y=0.05,
         )  # fmt: skip
         self.figure.layout.height, self.figure.layout.width, self.figure.layout.min_width = "180px", "auto", "0"
-        self.figure.add_class("vw-curve")
+        self.figure.add_class("vw").add_class("vw-curve")
         self.clear()
 
     def clear(self, total: int = 0) -> None:

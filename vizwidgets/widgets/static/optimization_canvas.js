@@ -55,8 +55,8 @@ function render({ model, el }) {
   const back = button("back", "all pictures", () => enlarge(-1), "all");
   back.classList.add("vw-stage-back");
   const stage = make("div", { class: "vw-stage" }, canvas, tiles.node, empty, back);
-  on(stage, "keydown", (e) => {
-    if (e.key !== " " || e.target !== canvas) return;
+  on(canvas, "keydown", (e) => {
+    if (e.key !== " ") return;
     toggle();
     e.preventDefault();
   });
@@ -160,11 +160,11 @@ function render({ model, el }) {
   }
 
   // --- its past
-  const scrub = focusable(make("input", { type: "range", class: "vw-scrub", min: 1, max: 1, value: 1, step: 1, "aria-label": "look back" }));
+  const scrub = focusable(make("input", { type: "range", class: "vw-scrub", min: 0, max: 1, value: 0, step: 1, "aria-label": "look back" }));
   const where = make("span"), live = make("button", { type: "button", class: "vw-live" }, "back to now");
   focusable(live);
   on(live, "click", () => { scrub.focus(); now(); });
-  on(scrub, "input", () => { if (Number(scrub.value) >= get("index")) now(); else look(Number(scrub.value)); });
+  on(scrub, "input", () => { if (Number(scrub.value) >= get("index")) now(); else look(Math.max(1, Number(scrub.value))); });
   function now() {
     past = null; wanted = null;
     if (get("status") !== "running") present();      // else the next frame comes
@@ -218,7 +218,7 @@ function render({ model, el }) {
     const index = get("index"), total = get("total"), running = get("status") === "running";
     scrub.max = Math.max(1, total || index);
     scrub.disabled = index < 1;
-    if (past === null) scrub.value = Math.max(1, index);
+    if (past === null) scrub.value = index;
     const step = past ?? index;
     where.textContent = total ? `step ${step} of ${total}` : `step ${step}`;
     scrub.setAttribute("aria-valuetext", where.textContent);
