@@ -281,6 +281,7 @@ class OptimizationCanvas(VizWidget, VBox):
     def close(self) -> None:
         """End the run with the widget."""
         worker.drop(self)
-        self.player.close()
-        self.player.curve.figure.close()
+        if hasattr(self, "player"):  # not so where the constructor has refused its arguments
+            self.player.close()
+            self.player.curve.figure.close()
         super().close()

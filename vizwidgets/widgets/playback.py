@@ -167,7 +167,7 @@ class Playback(VizWidget):
         if now < self._due or not free:
             return
         # From when it was due, not from now: else steps of 40 ms would give every third, not every second.
-        self._last_frame, self._due = now, max(self._due + 1 / MAX_FPS, now)
+        self._last_frame, self._due = now, (self._due if now - self._due < 1 / MAX_FPS else now) + 1 / MAX_FPS
         self._count(run)
         shown = self._picture(step)
         if shown:
