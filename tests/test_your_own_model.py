@@ -213,3 +213,9 @@ def test_a_layout_of_ones_own_overrides() -> None:
         _ = vw.as_net(module, size=12, layouts={"1": "NHCW"}).layers
     with pytest.raises(LookupError, match="no layer '9'"):
         _ = vw.as_net(module, size=12, layouts={"9": "NHWC"}).layers
+
+
+def test_what_is_seen_of_many_channels_is_said() -> None:
+    chooser = vw.ImageChooser(vw.as_net(small(5), size=32))
+    assert chooser.caption == "noise in 5 channels; shown: the mean of its 5 channels"
+    assert vw.ImageChooser(vw.as_net(small(1), size=28)).caption.startswith("poppy")
