@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from . import CommandError
 from .serving import browser, free_port, require
 
 _SECONDS_WITHOUT_PAGE = 300
+# Whatever else is installed for JupyterLab is not loaded by the page.
+_EXTENSIONS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget", "bqplot", "bqscales"]
 
 
 def app(options: argparse.Namespace) -> int:
@@ -41,7 +44,7 @@ def app(options: argparse.Namespace) -> int:
 
 
 def _notebook(request: dict[str, str]) -> dict[str, object]:
-    cell = {"cell_type": "code", "id": "page", "metadata": {}, "execution_count": None, "outputs": [],
+    cell: dict[str, object] = {"cell_type": "code", "id": "page", "metadata": {}, "execution_count": None, "outputs": [],
             "source": f"from vizwidgets_command.page import page\npage({request!r})"}  # fmt: skip
     python = {"name": "python3", "display_name": "Python 3", "language": "python"}
     title = f"{request['network'].rpartition(':')[2]} · vizwidgets"
@@ -49,6 +52,7 @@ def _notebook(request: dict[str, str]) -> dict[str, object]:
 
 
 def _serve(page: Path, port: int, options: argparse.Namespace) -> None:
+    from traitlets.config import Config
     from voila.app import Voila
 
     host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(options.ip, options.ip)
@@ -61,9 +65,15 @@ def _serve(page: Path, port: int, options: argparse.Namespace) -> None:
             if opened is not None:
                 opened.open(address)
 
-    Server.launch_instance([
-        str(page), f"--Voila.ip={options.ip}", f"--port={port}", "--Voila.port_retries=0", f"--theme={options.theme}",
-        "--Voila.log_level=ERROR", "--VoilaConfiguration.show_tracebacks=False",
-        # A closed page ends its kernel itself; this is for those that could not, as when a computer goes to sleep.
-        f"--MappingKernelManager.cull_idle_timeout={_SECONDS_WITHOUT_PAGE}", "--MappingKernelManager.cull_interval=30",
-    ])  # fmt: skip
+    logging.getLogger("tornado").setLevel(logging.ERROR)
+    Server.launch_instance([str(page)], config=Config({
+        "Voila": {
+            "ip": options.ip, "port": port, "port_retries": 0, "log_level": logging.ERROR,
+            # A page that closes ends its kernel by a message that cannot carry the cookie that is asked for otherwise.
+            # What can be done without it needs the kernel's random name.
+            "tornado_settings": {"disable_check_xsrf": True},
+        },
+        "VoilaConfiguration": {"theme": options.theme, "extension_allowlist": _EXTENSIONS, "show_tracebacks": False},
+        # For pages that could not say that they close, as when a computer is switched off.
+        "MappingKernelManager": {"cull_idle_timeout": _SECONDS_WITHOUT_PAGE, "cull_interval": 30},
+    }))  # fmt: skip

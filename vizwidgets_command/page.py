@@ -20,7 +20,7 @@ def page(request: Mapping[str, str]) -> None:
 
     try:
         shown = explorer(request)
-        parts = [_bar(shown.net.name, _about(shown.net)), shown, HTML(_HELP)]
+        parts = [_bar(shown.net.name, _HELP), shown]
     except Exception as e:
         text = str(e) if isinstance(e, CommandError) else f"{type(e).__name__}: {e}"
         parts = [_bar("vizwidgets", ""), HTML(f'<div class="vwp-error" role="alert"><pre>{escape(text)}</pre>{_AGAIN}</div>')]
@@ -37,13 +37,5 @@ def _bar(name: str, about: str) -> HTML:
     )
 
 
-def _about(net) -> str:  # type: ignore[no-untyped-def]
-    size = "×".join(map(str, (net.channels, *net.size)))
-    classes = f", {len(net.labels)} classes" if net.labels else ""
-    parameters = sum(p.numel() for p in net.module.parameters())
-    return f"{size} px{classes}, {parameters / 1e6:.3g} million parameters"
-
-
-_HELP = """<p class="vwp-help">Choose a picture or open one of your own, pick a layer, click a channel to see it large.
-Made with vizwidgets.</p>"""
+_HELP = "Choose a picture or open one of your own, pick a layer, click a channel to see it large."
 _AGAIN = "<p>Put it right, then load this page again.</p>"
