@@ -132,3 +132,19 @@ def test_grouped_convolutions_and_other_channels():
     assert result.picture().size[0] > 10
     with pytest.raises(ValueError, match="three channels"):
         result.colours()
+
+
+def test_still_picture_shows_the_filters_the_selected_one_and_its_answer(flowers):
+    x = vw.image(vw.data.Flowers(1, seed=7).flower(0).image, flowers)
+    alone = vw.FilterGrid(flowers).still()
+    grid = vw.FilterGrid(flowers, x, target=vw.Channel("stem.conv", 5))
+    still = np.asarray(grid.still())
+    assert still.shape[0] == alone.height
+    assert still.shape[1] > alone.width
+    filters = vw.first_layer_filters(flowers)
+    pixels = filters.picture().width + 16
+    assert (still[0, pixels] == filters.colours()[5, 0, 0]).all()
+    maps = vw.activation_maps(flowers, x, "stem.conv").maps[0, 5]
+    corner = still[:192:4, -192::4].astype(int)  # 48 positions of 4 pixels; red where positive, blue where negative
+    strong = maps.abs() > 0.3 * maps.abs().max()
+    assert ((corner[..., 0] > corner[..., 2]) == (maps > 0).numpy())[strong].all()

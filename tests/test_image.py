@@ -323,3 +323,36 @@ def test_images_compare_by_their_pixels() -> None:
     assert a != 3
     assert repr(vw.Image(torch.zeros(1, 3, 4, 5), "a.png", ("grey",))) == "Image(a.png, 3×4×5; grey)"
     assert PILImage.open(io.BytesIO(a._repr_png_())).size == (4, 4)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_a_very_large_picture_is_read_smaller(kind: str) -> None:
+    # 20 million pixels: left dark, right bright, a bright strip on top; lies on its side by EXIF.
+    pixels = np.full((4000, 5000, 3), 40, np.uint8)
+    pixels[:, 2500:] = 160
+    pixels[:400] = 240
+    exif = PILImage.Exif()
+    exif[0x0112] = 6  # what is on top belongs to the right
+    file = io.BytesIO()
+    PILImage.fromarray(pixels).save(file, kind, exif=exif, **({"compress_level": 1} if kind == "png" else {"quality": 95}))
+    net = vw.as_net(torch.nn.Conv2d(3, 2, 1), size=64, resize=64)
+    x = vw.image(file.getvalue(), net)
+    reduced = "decoded at 625×500 instead of 5000×4000" if kind == "jpeg" else "averaged over 15×15 pixels"
+    assert x.notes[:2] == ((reduced, "turned upright (EXIF)") if kind == "jpeg" else ("turned upright (EXIF)", reduced))
+    assert x.shape == (1, 3, 64, 64)
+    # As if the whole picture had been resized; in the middle of the parts, and on average.
+    whole = torch.from_numpy(np.rot90(pixels, -1).copy()).permute(2, 0, 1)[None].float() / 255
+    expected = torch.nn.functional.interpolate(whole, (80, 64), mode="bilinear", antialias=True)[:, :, 8:72]
+    assert (x - expected).abs().mean() < 0.005
+    small = vw.image(PILImage.fromarray(pixels[::2, ::2]), net)
+    assert all(note.startswith(("resized", "cropped")) for note in small.notes)
+
+
+def test_a_large_jpeg_needs_a_network() -> None:
+    file = io.BytesIO()
+    PILImage.new("L", (10_000, 9_000), 100).save(file, "jpeg", quality=50)
+    with pytest.raises(ValueError, match=r"was not decoded; .*a large JPEG can be read with a network: image\(path, net\)"):
+        vw.image(file.getvalue())
+    x = vw.image(file.getvalue(), vw.as_net(torch.nn.Conv2d(1, 2, 1), size=32))
+    assert x.notes[0] == "decoded at 1250×1125 instead of 10000×9000"
+    torch.testing.assert_close(x, torch.full((1, 1, 32, 32), 100 / 255))

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "vizwidgets"
 FILES = sorted(ROOT.rglob("*.py"))
+COMMAND = sorted((ROOT.parent / "vizwidgets_command").glob("*.py"))
 # What each part may import of the package; the parts are folders and the modules at the top.
 ALLOWED = {
     "core": {"core"},
@@ -21,6 +22,7 @@ ALLOWED = {
     "load": {"core", "models", "data", "methods", "weights"},
     "recipe": {"core", "models", "data", "methods", "load"},
     "widgets": {"core", "models", "data", "methods", "load", "recipe", "widgets", "__init__"},
+    "__main__": set(),
     "__init__": {"core", "models", "data", "methods", "load", "recipe"},
 }
 NOTEBOOK = {"ipywidgets", "anywidget", "bqplot", "matplotlib", "traitlets", "IPython"}
@@ -56,6 +58,16 @@ def of_package(names: set[str]) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
     assert of_package(imports(path)) <= ALLOWED[part(path)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_imports_the_command(path: Path) -> None:
+    assert part(path) == "__main__" or "vizwidgets_command" not in {n.split(".")[0] for n in imports(path)}
+
+
+@pytest.mark.parametrize("path", COMMAND, ids=lambda p: p.name)
+def test_the_command_stays_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 200
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if part(p) == "core"], ids=lambda p: p.name)

@@ -110,7 +110,7 @@ def test_it_is_written_with_public_calls(notebook):
             elif isinstance(node, ast.ImportFrom):
                 assert node.module.partition(".")[0] in IMPORTS - {"vizwidgets"}, "import vizwidgets as vw is enough"
             elif isinstance(node, ast.Attribute):
-                assert not node.attr.startswith("_") or ast.unparse(node) == "super().__init__", node.attr
+                assert not node.attr.startswith("_") or node.attr in ("__init__", "__name__"), node.attr
                 if isinstance(node.value, ast.Name) and node.value.id == "vw":
                     assert node.attr in vw.__all__, f"vw.{node.attr} is not public"
 

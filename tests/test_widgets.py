@@ -272,6 +272,18 @@ def test_a_tab_that_is_not_in_view_computes_nothing(net, x):
     assert explorer.grid.frame["layer"] == "stage4"
 
 
+def test_tabs_turn_by_message_and_refuse_what_is_not_there(net, x):
+    explorer = vw.Explorer(net, x)
+    assert [explorer.grid.layout.display, explorer.filters.layout.display] == [None, "none"]
+    explorer.tabs._receive(explorer.tabs, {"cmd": "turn", "index": 1}, [])
+    assert (explorer.tabs.index, repr(explorer.tabs)) == (1, "Tabs(Filters)")
+    assert [explorer.grid.layout.display, explorer.filters.layout.display] == ["none", None]
+    explorer.tabs._receive(explorer.tabs, {"cmd": "turn", "index": 7}, [])
+    assert explorer.tabs.index == 1
+    with pytest.raises(ValueError, match="index 7 is out of range; there are 2 tabs, counted from 0"):
+        explorer.tabs.index = 7
+
+
 def test_only_slow_work_is_announced(net, x):
     grid = vw.ChannelGrid(net, x, "stage1")
     seen = []

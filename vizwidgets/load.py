@@ -168,6 +168,7 @@ def _timm(name: str, weights: str | Path | None, labels: Iterable[str] | None) -
         # timm itself puts published weights in, for it knows how some have to be renamed or cut.
         with torch.random.fork_rng(devices=[]):
             module = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"state_dict": state}).eval()
+        module.pretrained_cfg.pop("state_dict")  # it would keep the weights a second time
     check_finite(module, str(weights or name))
     return as_net(module, name=name, labels=None if labels is None else class_names(module, (), labels, str(weights or name)))
 

@@ -313,7 +313,7 @@ def _known_preprocessing(module: nn.Module) -> dict[str, Any]:
 
 def _timm_labels(module: nn.Module, cfg: Mapping[str, Any]) -> Sequence[str]:
     """Class names of timm's own weights, unless the module has been made with other classes."""
-    classes = getattr(module, "num_classes", None)
+    classes: Any = getattr(module, "num_classes", None)
     if classes != cfg.get("num_classes") or type(module).__module__.partition(".")[0] != "timm":
         return ()
     if cfg.get("label_names"):

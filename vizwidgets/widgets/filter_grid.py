@@ -100,15 +100,25 @@ class FilterGrid(VizWidget, AnyWidget):
         self.error = ""
 
     def still(self) -> PILImage.Image | None:
-        """The filters, or the weights of the selected channel."""
+        """The filters, or the weights of the selected channel; beside them the selected filter and its answer."""
         if self._filters is None:
             return None
         weights = self._filters.weights
+        index = self.index % len(weights)
         if weights.shape[1] == 3:
-            return self._filters.picture()
-        top = weights.abs().max().item() or 1.0
-        tiles = [enlarge(t, 28) for t in colourise(weights[self.index % len(weights)][:256], -top, top)]
-        return PILImage.fromarray(tile(np.stack(tiles), gap=2))
+            parts = [np.asarray(self._filters.picture()), enlarge(self._filters.colours()[index], 168)]
+        else:
+            top = weights.abs().max().item() or 1.0
+            parts = [tile(np.stack([enlarge(t, 28) for t in colourise(weights[index][:256], -top, top)]), gap=2)]
+        if answer := self.response:
+            values = np.frombuffer(answer["values"], np.uint8).reshape(answer["height"], answer["width"])
+            parts.append(enlarge(np.frombuffer(answer["colours"], np.uint8).reshape(256, 3)[values], 168))
+        sheet = PILImage.new("RGB", (sum(p.shape[1] + 16 for p in parts) - 16, max(len(p) for p in parts)), "white")
+        left = 0
+        for part in parts:
+            sheet.paste(PILImage.fromarray(part), (left, 0))
+            left += part.shape[1] + 16
+        return sheet
 
     def describe(self) -> str:
         """Layer and filters."""
@@ -140,7 +150,7 @@ def _packed(filters: Filters, index: int) -> dict[str, Any]:
         return {
             "colour": True, "filters": count, "count": count, "height": h, "width": w, "notes": notes, "index": -1,
             "values": filters.colours().tobytes(), "top": weights.abs().max().item(), "colours": b"",
-            "caption": f"{count} filters of {h}×{w} pixels, in colour; grey is 0",
+            "caption": f"{count} filters of {h}×{w} pixels, in colour, on one scale; grey is 0",
         }  # fmt: skip
     top = weights.abs().max().item() or 1.0
     return {
@@ -152,7 +162,7 @@ def _packed(filters: Filters, index: int) -> dict[str, Any]:
 
 def _note(angle: float, clarity: float, coloured: float) -> str:
     runs = f"runs at {angle:.0f}°" if clarity > 0.6 else "no clear direction"
-    return f"{runs}; {coloured:.0%} colour".replace("%", " %")
+    return f"{runs} (clarity {clarity:.2f}); {coloured:.0%} colour".replace("%", " %")
 
 
 def _answer(net: Net, image: Image, layer: str, index: int) -> dict[str, Any]:

@@ -101,7 +101,9 @@ class ImageChooser(VizWidget, AnyWidget):
         picture = image.picture()
         scale = side / max(picture.size)
         self.picture = png(picture.resize((round(picture.width * scale), round(picture.height * scale)), PILImage.Resampling.BICUBIC))
-        self.caption = "; ".join((image.source, *image.notes))
+        channels = image.pixels.shape[1]
+        shown = () if channels in (1, 3) else (f"shown: the mean of its {channels} channels",)
+        self.caption = "; ".join((image.source, *image.notes, *shown))
 
     def still(self) -> PILImage.Image | None:
         """The picture."""

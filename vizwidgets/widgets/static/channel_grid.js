@@ -161,6 +161,7 @@ function render({ model, el }) {
     what.textContent = f.vector ? `value ${number(value(c, 0))}` : `from ${number(f.lows[c])} to ${number(f.highs[c])}, mean ${number(f.means[c])}`;
     large.setAttribute("aria-label", `${name} of ${f.layer}: ${what.textContent}`);
     large.dataset.channel = c;
+    if (at) frameWhatItSees(...at);
   }
 
   // As many pixels as the screen has there, so that frames and photographs are sharp.
@@ -185,12 +186,16 @@ function render({ model, el }) {
   function lookAt(across, down) {
     at = sayValue(Number(large.dataset.channel), across, down);
     if (!at) return;
+    if (f.field && f.pooled === 1) where.textContent += "; the frame is what it sees";
     showLarge();
+  }
+  function frameWhatItSees(y, x) {
     if (!f.field || f.pooled > 1) return;
-    const [y, x] = at, [[fh, fw], [sy, sx], [oy, ox]] = f.field, g = large.getContext("2d"), u = large.width / Math.max(...f.image);
-    g.strokeStyle = getComputedStyle(el).getPropertyValue("--vw-accent"); g.lineWidth = 2 * (window.devicePixelRatio || 1);
-    g.strokeRect((ox + x * sx) * u, (oy + y * sy) * u, fw * u, fh * u);
-    where.textContent += "; the frame is what it sees";
+    const [[fh, fw], [sy, sx], [oy, ox]] = f.field, g = large.getContext("2d"), u = large.width / Math.max(...f.image);
+    for (const [colour, wide] of [["#fff", 4], [getComputedStyle(el).getPropertyValue("--vw-accent"), 2]]) {      // on every ground
+      g.strokeStyle = colour; g.lineWidth = wide * (window.devicePixelRatio || 1);
+      g.strokeRect((ox + x * sx) * u, (oy + y * sy) * u, fw * u, fh * u);
+    }
   }
   function lookAway() { at = null; where.textContent = ""; tiles.ask(); }
   large.addEventListener("pointermove", (e) => {

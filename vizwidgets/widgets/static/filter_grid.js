@@ -42,10 +42,13 @@ function render({ model, el }) {
     sheet.getContext("2d").putImageData(image, 0, 0);
   }
 
-  function paint(g, i, x, y, side) {
+  function paint(g, i, x, y, side, css) {
     const k = Math.max(f.height, f.width), h = side * f.height / k, w = side * f.width / k;
     g.imageSmoothingEnabled = false;
     g.drawImage(sheet, 0, i * f.height, f.width, f.height, x + (side - w) / 2, y + (side - h) / 2, w, h);
+    if (!css || f.colour) return;      // weights near 0 are white, as the page may be
+    g.strokeStyle = css.getPropertyValue("--vw-line"); g.lineWidth = 1;
+    g.strokeRect(x + (side - w) / 2, y + (side - h) / 2, w, h);
   }
 
   function look(i) {
@@ -54,10 +57,12 @@ function render({ model, el }) {
     g.clearRect(0, 0, large.width, large.height);
     paint(g, Math.min(item, f.count - 1), 0, 0, large.width);
     which.textContent = f.colour ? `filter ${item}` : `reads channel ${item}`;
-    what.textContent = f.colour ? f.notes[item] : `blue −${number(f.top)}, white 0, red ${number(f.top)}`;
+    what.textContent = f.colour ? f.notes[item] : scale(-f.top, f.top);
     large.setAttribute("aria-label", `${which.textContent} of ${f.layer}, ${what.textContent}`);
     large.dataset.item = item;
   }
+
+  const scale = (low, high) => (low < 0 ? `blue −${number(high)}, white 0, red ${number(high)}` : `dark 0, bright ${number(high)}`);
 
   function painted() {
     if (!f) return;
@@ -68,7 +73,7 @@ function render({ model, el }) {
   function showAnswer() {
     const r = model.get("response"), g = answer.getContext("2d"), has = r && r.height;
     answer.style.display = has ? "block" : "none";
-    answered.textContent = has ? `what channel ${r.index} answers to the picture, from ${number(r.low)} to ${number(r.high)}` : "";
+    answered.textContent = has ? `what channel ${r.index} answers to the picture: ${scale(r.low, r.high)}` : "";
     if (!has) return;
     const image = new ImageData(r.width, r.height), out = new Uint32Array(image.data.buffer), table = colourTable(r.colours), v = bytes(r.values);
     for (let i = 0; i < out.length; i++) out[i] = table[v[i]];

@@ -52,7 +52,7 @@ function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, pai
       paint(g, item, x, y, tile, css);
       const chosen = isChosen(item), marked = place === cursor && document.activeElement === scroll;
       if (chosen || item === pointed || marked) {
-        g.strokeStyle = chosen ? accent : ink; g.lineWidth = chosen ? 3 : 1.5; g.strokeRect(x - 1, y - 1, tile + 2, tile + 2);
+        g.strokeStyle = chosen ? accent : ink; g.lineWidth = chosen || marked ? 3 : 1.5; g.strokeRect(x - 1, y - 1, tile + 2, tile + 2);
       }
     }
     if (first < last) speak(order[cursor]);
