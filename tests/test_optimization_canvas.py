@@ -22,6 +22,7 @@ from vizwidgets.core.recipe import KEY, loads
 from vizwidgets.widgets import knobs
 from vizwidgets.widgets.history import MOST_FRAMES, Frames
 from vizwidgets.widgets.score_curve import MOST_POINTS, ScoreCurve, nice_ticks
+from vizwidgets.widgets.top_classes import TopClasses
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +216,7 @@ def test_what_is_kept_is_thinned_evenly():
     held = [frames.at(i)[0] for i in range(1, 5001)]
     kept = sorted(set(held))
     assert len(kept) > MOST_FRAMES / 2 - 1 and kept[0] == 1 and len(set(np.diff(kept))) == 1
+    assert all(0 <= i - at < kept[1] - kept[0] for i, at in enumerate(held, 1) if i <= kept[-1])
     x, y = curve.points("score")
     assert MOST_POINTS / 3 < len(x) <= MOST_POINTS and x[-1] == 5000 and (x == y).all()
     with pytest.raises(LookupError, match="nothing has been shown"):
@@ -274,9 +276,9 @@ def test_what_cannot_be_saved_is_said(net):
 
 
 def test_a_new_target_restarts_what_runs_and_waits_otherwise(net):
-    canvas, other = rose(net, steps=400), vw.LayerPicker(net)
-    traitlets.link((canvas, "target"), (other, "target")) if other.has_trait("target") else None
-    canvas.target = vw.Logit("daisy")
+    canvas, other = rose(net, steps=400), TopClasses(net)
+    traitlets.link((canvas, "target"), (other, "target"))
+    other.target = vw.Logit("daisy")
     assert canvas.ready(10)
     assert (canvas.status, canvas.player.about["caption"]) == ("idle", "logit of daisy")
     canvas.play()
@@ -412,12 +414,13 @@ def test_bad_input_is_refused_at_once(net, options, error, said):
         vw.OptimizationCanvas(net, **{"target": vw.Logit("rose"), **options})
 
 
-def test_the_mime_bundle_does_not_wait_for_the_run():
+def test_the_mime_bundle_does_not_wait_for_the_run(monkeypatch):
     gate = threading.Semaphore(0)
     canvas = vw.OptimizationCanvas(run=Run(steps(50, gate), 50), title="lamp")
     canvas.play()
     gate.release(2)
     until(lambda: canvas.run.taken == 2)
+    monkeypatch.setattr(canvas.player, "wait", lambda timeout=None: pytest.fail("it waits for the run"))
     data, _ = canvas._repr_mimebundle_()
     assert "image/png" in data and data["text/plain"].startswith("OptimizationCanvas(lamp")
     canvas.close()
