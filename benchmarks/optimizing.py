@@ -6,7 +6,7 @@ import copy
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from typing import Any
 
 import torch
@@ -60,10 +60,8 @@ def bare_loop(net: vw.Net, layer: str, channel: int, size: int) -> Callable[[], 
     def step() -> None:
         x = ((view(image()) - mean) / std).contiguous(memory_format=torch.channels_last)
         found.clear()
-        try:
+        with suppress(_Stop):
             module(x)
-        except _Stop:
-            pass
         score = found[0][:, channel].mean()
         (gradient,) = torch.autograd.grad(-score, values)
         values.grad = gradient

@@ -152,6 +152,7 @@ class _Pose:
             corner = torch.stack([torch.randint(0, by + 1, (2,), generator=g) for g in random]).double()
             shift = self.shift + (self.turn @ (corner - by / 2)[:, :, None])[:, :, 0]
             return replace(self, shift=shift, canvas=(h - by, w - by))
+        assert isinstance(transform, (Scale, Rotate))
         choices = transform.factors if isinstance(transform, Scale) else transform.degrees
         drawn = torch.tensor([choices[int(torch.randint(len(choices), (), generator=g))] for g in random], dtype=torch.float64)
         if isinstance(transform, Scale):

@@ -195,11 +195,10 @@ def _reference(net: Net, x: Tensor, layer: str) -> Tensor:
 
 
 def _params(kind: str, net: Net, size: int | tuple[int, int] | None, batch: int, init: Tensor | None, seed: int) -> Params:
-    if init is None:
-        size = net.size if size is None else (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        if min(size) < 8:
-            raise ValueError(f"an image has at least 8×8 pixels, not {size[0]}×{size[1]}")
     make = FourierImage if kind == "fourier" else PixelImage
     if init is not None:
         return make(init=init)
-    return make(size=size, batch=batch, channels=net.channels, seed=seed)
+    height, width = net.size if size is None else (size, size) if isinstance(size, int) else size
+    if min(height, width) < 8:
+        raise ValueError(f"an image has at least 8×8 pixels, not {height}×{width}")
+    return make(size=(int(height), int(width)), batch=batch, channels=net.channels, seed=seed)

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,10 @@ def _augmented(pixels: Tensor, random: torch.Generator, reach: int = 6) -> Tenso
     return images + deviations * torch.randn(images.shape, generator=random)
 
 
+def _loss(net: nn.Module, loss_of: nn.Module, labels: Tensor, mean: Tensor, std: Tensor, images: Tensor) -> Tensor:
+    return loss_of(net((images - mean) / std), labels)
+
+
 def _attacked(images: Tensor, eps: float, random: torch.Generator, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Images changed by at most `eps` so that the loss grows: one signed step from a random place within the bound.
 
@@ -174,7 +179,7 @@ def _train(recipe: Recipe) -> tuple[FlowerNet, dict[str, Any]]:
         for batch in bar:
             seen = _augmented(images[batch], random)
             if recipe.eps:
-                seen = _attacked(seen, recipe.eps, random, lambda x: loss_of(net((x - mean) / std), labels[batch]))
+                seen = _attacked(seen, recipe.eps, random, partial(_loss, net, loss_of, labels[batch], mean, std))
             x = ((seen - mean) / std).contiguous(memory_format=torch.channels_last)
             loss = loss_of(net(x), labels[batch])
             sparsity, correlation = _sparsity_and_correlation(net.stem.get_parameter("conv.weight"), x)
