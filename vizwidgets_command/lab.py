@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 
 from . import CommandError
@@ -80,6 +81,7 @@ def lab(options: argparse.Namespace) -> int:
     ]  # fmt: skip
     if hasattr(os, "getuid") and os.getuid() == 0:  # as in many containers
         arguments.append("--allow-root")
+    warnings.simplefilter("ignore", DeprecationWarning)  # Jupyter's about itself
     LabApp.launch_instance(arguments)
     return 0
 
