@@ -15,7 +15,7 @@ from pathlib import Path
 from . import CommandError
 from .serving import browser, free_port, require
 
-_SECONDS_WITHOUT_PAGE = 300
+_SECONDS_WITHOUT_PAGE = 120
 # Whatever else is installed for JupyterLab is not loaded by the page.
 _EXTENSIONS = ["@jupyter-widgets/jupyterlab-manager", "@voila-dashboards/widgets-manager8", "anywidget", "bqplot", "bqscales"]
 
@@ -44,8 +44,10 @@ def app(options: argparse.Namespace) -> int:
 
 
 def _notebook(request: dict[str, str]) -> dict[str, object]:
-    cell: dict[str, object] = {"cell_type": "code", "id": "page", "metadata": {}, "execution_count": None, "outputs": [],
-            "source": f"from vizwidgets_command.page import page\npage({request!r})"}  # fmt: skip
+    cell: dict[str, object] = {
+        "cell_type": "code", "id": "page", "metadata": {}, "execution_count": None, "outputs": [],
+        "source": f"from vizwidgets_command.page import page\npage({request!r})",
+    }  # fmt: skip
     python = {"name": "python3", "display_name": "Python 3", "language": "python"}
     title = f"{request['network'].rpartition(':')[2]} · vizwidgets"
     return {"nbformat": 4, "nbformat_minor": 5, "cells": [cell], "metadata": {"kernelspec": python, "title": title}}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
+import sys
+import warnings
 from pathlib import Path
 
 from . import CommandError
@@ -62,7 +65,7 @@ def copy(notebooks: list[Path], folder: Path) -> list[str]:
 
 
 def lab(options: argparse.Namespace) -> int:
-    """Copy the notebooks and run JupyterLab until it is ended."""
+    """Copy the notebooks and run JupyterLab until it is ended; then the process ends."""
     require("jupyterlab", "JupyterLab")
     port = free_port(options.port, options.default_port)
     folder = Path(options.folder).expanduser().absolute()
@@ -80,8 +83,12 @@ def lab(options: argparse.Namespace) -> int:
     ]  # fmt: skip
     if hasattr(os, "getuid") and os.getuid() == 0:  # as in many containers
         arguments.append("--allow-root")
+    with contextlib.suppress(ImportError):
+        import voila  # noqa: F401  (it turns on Jupyter's warnings about Jupyter; if not here, then later)
+    warnings.simplefilter("ignore", DeprecationWarning)
     LabApp.launch_instance(arguments)
-    return 0
+    sys.stdout.flush()
+    os._exit(0)  # all is stopped, but a thread that Jupyter began at its start would keep the process for a minute
 
 
 def _manifest(folder: Path) -> dict[str, str]:
