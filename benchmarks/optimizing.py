@@ -1,4 +1,4 @@
-"""A step of the image optimizer against a bare loop by hand, the raw passes, and Lucent."""
+"""A step of the image optimizer against a bare loop by hand, the raw passes, and Lucent where `torch-lucent` is installed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, suppress
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -109,7 +110,7 @@ def measure() -> str:
         for place, layer in enumerate(layers):
             ours = vw.ImageOptimizer(net, vw.Channel(layer, 3), vw.FourierImage(size=(size, size)), transforms="default", redirect=0)
             candidates = {"ours": ours.step, "bare": bare_loop(net, layer, 3, size), "floor": floor(net, layer, 3, size)}
-            if name != "flowers":
+            if name != "flowers" and find_spec("lucent"):
                 with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
                     warnings.simplefilter("ignore")
                     peer = lucent_steps(net, layer, 3, size)
