@@ -22,7 +22,7 @@ test: check         ## everything: lint, types, fast tests, browser, notebooks
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg -n 2 --dist loadfile notebooks
 
 check: $(READY)     ## lint, types and the fast tests
-	$(BIN)/ruff check vizwidgets tests benchmarks
+	$(BIN)/ruff check vizwidgets vizwidgets_command tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests -m "not browser and not slow" -n 2
 
