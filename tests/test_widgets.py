@@ -280,7 +280,7 @@ def test_tabs_turn_by_message_and_refuse_what_is_not_there(net, x):
     assert [explorer.grid.layout.display, explorer.filters.layout.display] == ["none", None]
     explorer.tabs._receive(explorer.tabs, {"cmd": "turn", "index": 7}, [])
     assert explorer.tabs.index == 1
-    with pytest.raises(ValueError, match="index 7 is out of range; there are 2 tabs, counted from 0"):
+    with pytest.raises(ValueError, match="index 7 is out of range; there are 3 tabs, counted from 0"):
         explorer.tabs.index = 7
 
 
