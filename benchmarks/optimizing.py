@@ -116,7 +116,7 @@ def measure() -> str:
                     peer = lucent_steps(net, layer, 3, size)
                     next(peer)
                 candidates["lucent"] = lambda peer=peer: next(peer)
-            times = side_by_side(candidates, rounds=9 if name == "vgg16" else 21)
+            times = side_by_side(candidates, rounds=5 if name == "vgg16" else 15)
             factor = FACTORS.get((name, place))
             rows.append([
                 name, layer, f"{times['ours'] * 1e3:.1f}", f"{times['ours'] / times['bare']:.2f}", f"{times['ours'] / times['floor']:.2f}",
