@@ -92,7 +92,7 @@ def test_a_full_disk_leaves_what_was_there(notebooks, tmp_path, monkeypatch):
     lab.copy(notebooks("one"), to)
 
     def full(self, content):
-        self.touch()
+        self.open("wb").close()  # a write begins by emptying the file
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)

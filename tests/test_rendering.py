@@ -247,11 +247,10 @@ BAD = {
     "another norm": (lambda n, x: vw.pgd(n, x, vw.Logit(0), norm="1"), LookupError, "'inf' or '2'"),
     "a mask of another size": (lambda n, x: vw.pgd(n, x, vw.Logit(0), mask=torch.ones(5, 5)), ValueError, "96×96"),
     "a channel to fool": (lambda n, x: vw.fool(n, vw.Channel("stage2", 0)), TypeError, "Logit"),
-    "a target without the image": (lambda n, x: vw.fgsm(n, x, 0 * vw.Diversity("stage2")), ValueError, "no gradient"),
 }
 
 
-@pytest.mark.parametrize("case", [c for c in BAD if c != "a target without the image"])
+@pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_refused_before_anything_is_computed(case, flowers, x, monkeypatch) -> None:
     call, error, text = BAD[case]
     calls = []

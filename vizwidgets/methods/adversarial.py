@@ -172,10 +172,11 @@ def fool(
 
     def climb() -> Iterator[ImageStep]:
         images = torch.stack(noise)
+        reached = torch.zeros(batch)
         for index in range(1, steps + 1):
             scores, grad = gradient(net, target, images)
             with torch.no_grad():
-                going = (sure({"output": net(images)}) < confidence).cpu().view(-1, 1, 1, 1)
+                going = (reached < confidence).view(-1, 1, 1, 1)
                 images = torch.where(going, (images + lr * grad.cpu().sign()).clamp(0, 1), images)
                 reached = sure({"output": net(images)}).cpu()
             yield ImageStep(index, {"score": scores.cpu(), "probability": reached}, images.clone())

@@ -139,7 +139,7 @@ def invert(
     """An image with the same activations as another: what a layer still knows of it.
 
     Minimises the squared distance of the activations over their squared length, plus `smooth` times the total variation, by
-    L-BFGS on the pixels: at equal time that comes nearer than gradient descent with momentum, as published.
+    L-BFGS on the pixels.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def invert(
     Returns
     -------
     Run
-        Of `ImageStep`; its scores hold the distance by the name ``"distance"``. Its result is a `Rendering`.
+        Of `ImageStep`; its result is a `Rendering`.
 
     References
     ----------
