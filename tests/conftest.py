@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import urllib.error
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +27,18 @@ def shared_data() -> Path:
     if not (folder / "models").is_dir():
         pytest.skip(f"no real weights and photographs in {folder}; set VIZWIDGETS_DATA to a folder that has them")
     return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing can be fetched, and nothing has been."""
+
+    def refuse(*a: Any, **k: Any) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr("torch.hub.urlopen", refuse)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
 
 
 @pytest.fixture(scope="session")

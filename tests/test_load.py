@@ -7,7 +7,6 @@ import os
 import pickle
 import re
 import sys
-import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,7 @@ def module(classes: int = 1000, seed: int = 0) -> nn.Module:
         return seeded(tv.get_model(NAME, weights=None, num_classes=classes), seed)
 
 
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*a: Any, **k: Any) -> None:
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr("torch.hub.urlopen", refuse)
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def file_with(folder: Path, content: Any, suffix: str = ".pt") -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,7 @@ TINY = "shufflenet_v2_x0_5"
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*a: Any, **k: Any) -> None:
-        raise urllib.error.URLError("no route to host")
-
-    monkeypatch.setattr("torch.hub.urlopen", refuse)
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+def _nothing_fetched(no_network: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, file: None)
 
 
