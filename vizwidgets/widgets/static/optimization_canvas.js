@@ -32,7 +32,7 @@ function render({ model, el }) {
 
   let shown = null;                 // the picture on the screen, decoded
   let latest = null, decoding = false, closed = false;
-  let past = null;                  // the step that is looked back at
+  let past = null, found = null;    // the step that is looked back at; the last one before it that was kept
   let asked = false, wanted = null; // one question about the past at a time, the newest next
   let large = -1;                   // the tile that is enlarged
 
@@ -118,7 +118,7 @@ function render({ model, el }) {
     const width = Math.max(1, Math.round((canvas.clientWidth || 320) * ratio)), height = Math.max(1, Math.round(width * box[3] / box[2]));
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
     smooth(canvas.getContext("2d"), box, 0, 0, width, height);
-    canvas.ariaLabel = `${caption.textContent}${many() ? `, ${nameOf(large)}` : ""}, step ${past ?? get("index")}; space plays and pauses`;
+    canvas.ariaLabel = `${caption.textContent}${many() ? `, ${nameOf(large)}` : ""}, step ${found ?? past ?? get("index")}; space plays and pauses`;
   }
 
   async function take(frame) {      // decode the newest one, then acknowledge
@@ -147,14 +147,14 @@ function render({ model, el }) {
   function requestFrame(done) { if (document.hidden) setTimeout(done, 100); else requestAnimationFrame(done); }
 
   function present() {              // the last picture, as the model has it
-    past = null; wanted = null;
+    past = found = wanted = null;
     if (get("frame")?.byteLength) take({ data: get("frame"), index: get("index") });
   }
   function forget() {
     if (get("frame")?.byteLength) { if (past === null) present(); return; }
     if (get("index") > 0) return;
     shown?.close();
-    shown = null; past = null; large = -1; latest = null;
+    shown = past = found = latest = null; large = -1;
     el.dataset.shown = "";
     arrange(); progress();
   }
@@ -166,7 +166,7 @@ function render({ model, el }) {
   on(live, "click", () => { scrub.focus(); now(); });
   on(scrub, "input", () => { if (Number(scrub.value) >= get("index")) now(); else look(Math.max(1, Number(scrub.value))); });
   function now() {
-    past = null; wanted = null;
+    past = found = wanted = null;
     if (get("status") !== "running") present();      // else the next frame comes
     progress();
   }
@@ -219,7 +219,7 @@ function render({ model, el }) {
     scrub.max = Math.max(1, total || index);
     scrub.disabled = index < 1;
     if (past === null) scrub.value = index;
-    const step = past ?? index;
+    const step = past === null ? index : found ?? past;
     where.textContent = total ? `step ${step} of ${total}` : `step ${step}`;
     scrub.setAttribute("aria-valuetext", where.textContent);
     live.hidden = past === null;
@@ -333,7 +333,11 @@ function render({ model, el }) {
     if (content.frame) take({ data: buffers[0], number: content.frame, index: content.index });
     else if (content.view !== view) return;
     else if (content.past !== undefined) {
-      if (past !== null) take({ data: buffers[0], past: content.past, index: content.past });
+      if (past !== null) {
+        found = content.past;
+        take({ data: buffers[0], past: found, index: found });
+        progress();
+      }
       answered();
     } else if (content.file !== undefined) offer(content, buffers[0]);
   };
