@@ -38,6 +38,7 @@ __version__ = "0.1.0"
 
 # Widgets are imported when one is first used: the engine works without a notebook.
 _WIDGETS = {
+    "AdversarialSlider": "adversarial_slider",
     "ChannelGrid": "channel_grid",
     "Explorer": "explorer",
     "FilterGrid": "filter_grid",
@@ -53,7 +54,7 @@ __all__ = [  # noqa: RUF022
     "visualize", "caricature", "invert", "deepdream", "fgsm", "pgd", "fool", "PRESETS", "EFFORTS",
     "ImageOptimizer", "PixelImage", "FourierImage",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
-    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas",
+    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
 ]  # fmt: skip
 
 

@@ -1,0 +1,174 @@
+// Original, what it has become, their difference, the classes of both. What is turned goes to Python, one question at a time.
+
+const NOTCHES = 32, PATIENCE = 300;
+
+function render({ model, el }) {
+  const stop = new AbortController(), signal = stop.signal, view = Math.random().toString(36).slice(2);
+  const get = (name) => model.get(name);
+  const on = (node, event, call) => { node.addEventListener(event, call, { signal }); return node; };
+  el.classList.add("vw", "vw-adversarial");
+
+  // --- asking: the newest value of each knob, when the last answer has been painted
+  const wishes = new Map();
+  let asked = 0;
+  function ask(name, value) {
+    wishes.set(name, value);
+    if (!asked) next();
+  }
+  function next() {
+    clearTimeout(asked);
+    asked = 0;
+    if (!wishes.size) { knobs(); return; }
+    for (const [name, value] of wishes) model.send({ cmd: "set", name, value });
+    wishes.clear();
+    asked = setTimeout(next, PATIENCE);
+  }
+  signal.addEventListener("abort", () => clearTimeout(asked));
+
+  // --- pictures
+  const verdict = make("div", { class: "vw-title", role: "status" });
+  const empty = make("div", { class: "vw-dim" }, "nothing yet: a network and a picture are needed");
+  function panel(title) {
+    const canvas = make("canvas", { role: "img" }), what = make("div", { class: "vw-dim" });
+    return { canvas, what, node: make("figure", {}, make("figcaption", {}, make("div", {}, title), what), canvas) };
+  }
+  const amplify = on(focusable(make("select", { "aria-label": "difference, amplified" })), "change", () => ask("amplify", Number(amplify.value)));
+  amplify.append(...[1, 4, 16, 64].map((n) => make("option", { value: n }, `× ${n}`)));
+  const [original, changed, difference] = ["original", "changed", make("label", {}, "difference", amplify)].map(panel);
+  const pictures = make("div", { class: "vw-three" }, original.node, changed.node, difference.node);
+  const size = make("div", { class: "vw-dim vw-adversarial-size" });
+
+  function paint(canvas, frame, colour) {
+    const { width, height } = frame, pixels = new ImageData(width, height), data = pixels.data;
+    for (let i = 0, j = 0; j < data.length; j++) data[j] = j % 4 === 3 ? 255 : colour(i++);
+    canvas.width = width; canvas.height = height;      // the page enlarges it
+    canvas.classList.toggle("vw-pixels", width <= 160);
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+  }
+  function drawDifference() {
+    const f = get("frame"), n = get("amplify");
+    if (!f.original) return;
+    const a = bytes(f.original), b = bytes(f.changed);
+    paint(difference.canvas, f, (i) => 128 + n * (b[i] - a[i]));      // clamped by the array it goes into
+    const reach = Math.floor(127 / n);
+    difference.what.textContent = f.largest > reach ? `grey: no change; beyond ${reach} cut off` : "grey: no change";
+    difference.canvas.ariaLabel = `the difference, ${n} times amplified`;
+    if (!wishes.has("amplify")) amplify.value = n;
+  }
+
+  // --- classes: a row each, two bars in it
+  const rows = make("div", { class: "vw-bars vw-pairs", role: "group", "aria-label": "classes before and after" });
+  const percent = (p) => (p > 0 && p < 0.001 ? "< 0.1 %" : p < 1 && p > 0.999 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`);
+  function row(place) {
+    const name = make("span", { class: "vw-bar-name" }), before = make("div", { class: "vw-bar-fill" }), after = make("div", { class: "vw-bar-fill vw-after" });
+    const value = make("span", { class: "vw-bar-value" });
+    const tracks = make("span", {}, make("div", { class: "vw-bar-track" }, before), make("div", { class: "vw-bar-track" }, after));
+    const button = focusable(make("button", { type: "button", class: "vw-bar-row" }, name, tracks, value));
+    on(button, "click", () => ask("target", get("frame").rows[place].index));
+    button.say = (r) => {
+      name.textContent = name.title = nameOf(r.index);
+      before.style.width = `${100 * r.before}%`; after.style.width = `${100 * r.after}%`;
+      value.textContent = `${percent(r.before)} → ${percent(r.after)}`;
+      button.title = `make the network say ${nameOf(r.index)}`;
+      button.dataset.index = r.index;
+      button.setAttribute("aria-pressed", String(r.index === get("about").index));
+    };
+    return button;
+  }
+  const nameOf = (i) => get("about").classes?.[i] ?? `class ${i}`;
+  const chance = (f, i, when) => percent(f.rows.find((r) => r.index === i)?.[when] ?? 0);
+
+  function draw() {
+    const f = get("frame"), nothing = !f.original;
+    empty.hidden = !nothing; body.hidden = pictures.hidden = size.hidden = nothing;
+    if (nothing) { verdict.textContent = ""; el.dataset.seq = ""; next(); return; }
+    const a = bytes(f.original), b = bytes(f.changed), [was, is] = f.first;
+    paint(original.canvas, f, (i) => a[i]);
+    paint(changed.canvas, f, (i) => b[i]);
+    drawDifference();
+    original.what.textContent = original.canvas.ariaLabel = `${nameOf(was)} ${chance(f, was, "before")}`;
+    changed.what.textContent = changed.canvas.ariaLabel = `${nameOf(is)} ${chance(f, is, "after")}`;
+    original.canvas.ariaLabel = `original: ${original.what.textContent}`;
+    changed.canvas.ariaLabel = `changed: ${changed.what.textContent}`;
+    changed.node.classList.toggle("vw-fooled", was !== is);
+    while (rows.children.length > f.rows.length) rows.lastChild.remove();
+    while (rows.children.length < f.rows.length) rows.append(row(rows.children.length));
+    f.rows.forEach((r, i) => rows.children[i].say(r));
+    const others = f.channels === 1 || f.channels === 3 ? "" : `; shown: the mean of its ${f.channels} channels`;
+    size.textContent = f.largest === 0 ? `Nothing is changed${others}.`
+      : `Largest change: ${f.largest} of 255 levels; ${(100 * f.share).toFixed(0)} % of the pixels; length ${number(f.length)}${others}. In 8 bits, as saved.`;
+    if (f.done) verdict.textContent = was === is ? `Still ${nameOf(was)}` : `Now ${nameOf(is)}, no longer ${nameOf(was)}`;
+    progress.textContent = f.done ? "" : `step ${f.taken} of ${f.steps}`;
+    save.disabled = !f.taken;
+    el.dataset.seq = f.seq; el.dataset.done = f.done;
+    requestAnimationFrame(next);
+  }
+
+  // --- knobs
+  function slider(name, label, least, most) {
+    const range = focusable(make("input", { type: "range", min: least, max: most, step: 1 })), value = make("output");
+    on(range, "input", () => { ask(name, Number(range.value)); say(); });
+    function say() { value.textContent = texts[name](Number(range.value)); range.setAttribute("aria-valuetext", value.textContent); }
+    const node = make("label", {}, make("span", {}, label), range, value);
+    return { node, range, set(at, max = most) { range.max = Math.max(max, Math.ceil(at)); range.value = at; say(); } };
+  }
+  // What Python holds need not lie on a notch.
+  const near = (n) => { const at = notches(); return Math.abs(at - n) <= 0.5 ? at : n; };
+  const notches = () => get("eps") / (get("norm") === "inf" ? 1 / 255 : 0.1);
+  const texts = {
+    eps: (n) => (norm.value === "inf" ? `${number(Math.round(100 * near(n)) / 100)} / 255` : number(Math.round(10 * near(n)) / 100)),
+    steps: (n) => (n === 1 ? "1, FGSM" : String(n)),
+  };
+  const eps = slider("eps", "bound eps", 0, NOTCHES), steps = slider("steps", "steps", 1, 40);
+  const norm = on(focusable(make("select")), "change", () => ask("norm", norm.value));
+  norm.append(make("option", { value: "inf" }, "each pixel (L∞)"), make("option", { value: "2" }, "length of it all (L2)"));
+  const target = on(focusable(make("select")), "change", () => ask("target", target.value === "" ? null : Number(target.value)));
+  const pick = (name, node) => make("label", {}, make("span", {}, name), node);
+  const save = on(focusable(make("button", { type: "button", title: "save the changed picture, with its recipe inside" }, "Save as PNG")), "click", () => {
+    model.send({ cmd: "save", view });
+  });
+  const progress = make("span", { class: "vw-dim" });
+
+  function classes() {
+    const { classes = [], own = 0, index = -1, aim = "" } = get("about"), key = JSON.stringify([classes, own, index < 0 ? aim : ""]);
+    if (target.dataset.key !== key) {
+      target.dataset.key = key;
+      target.replaceChildren(make("option", { value: "" }, index < 0 && aim ? aim : `away from ${nameOf(own)}`),
+        ...classes.map((name, i) => make("option", { value: i }, `to ${name}`)));
+    }
+    if (!wishes.has("target")) target.value = index < 0 ? "" : index;
+    [...rows.children].forEach((r) => r.setAttribute("aria-pressed", String(Number(r.dataset.index) === index)));
+  }
+  function knobs() {
+    if (asked) return;      // else the slider would jump back under the hand
+    norm.value = get("norm");
+    eps.set(notches(), NOTCHES); steps.set(get("steps"), 40);
+    classes();
+    drawDifference();
+  }
+
+  const controls = make("div", {},
+    make("div", { class: "vw-knobs" }, eps.node, steps.node),
+    make("div", { class: "vw-choices" }, pick("bound on", norm), pick("change it", target)),
+    make("div", { class: "vw-row" }, save, progress));
+  const key = make("div", { class: "vw-legend" }, ...[["before", ""], ["after", "vw-after"]].map(([name, kind]) =>
+    make("span", {}, make("i", { class: `vw-bar-fill ${kind}`, "aria-hidden": "true" }), name)));
+  const body = make("div", { class: "vw-adversarial-body" }, controls, make("div", {}, key, rows));
+  el.append(verdict, empty, pictures, size, body);
+  errorLine(model, el, signal);
+
+  const receive = (content, buffers) => {
+    if (content.view !== view || !content.file) return;
+    const url = URL.createObjectURL(new Blob([bytes(buffers[0])], { type: "image/png" })), link = make("a", { href: url, download: content.file });
+    el.append(link); link.click(); link.remove();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  };
+  model.on("msg:custom", receive);
+  signal.addEventListener("abort", () => model.off("msg:custom", receive));
+  for (const name of ["eps", "steps", "norm", "amplify", "about"]) listen(model, `change:${name}`, knobs, signal);
+  listen(model, "change:frame", draw, signal, true);
+  knobs();
+  return () => stop.abort();
+}
+
+export default { render };
