@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ["importing", "drawing", "extraction", "clicking", "scrolling", "frames", "optimizing"]
+NAMES = ["importing", "drawing", "extraction", "clicking", "scrolling", "frames", "optimizing", "quality"]
 
 chosen = sys.argv[1:] or NAMES
 sections = []

@@ -50,7 +50,6 @@ def on_outputs(
     place of the output; None hands on the output itself. `on_pass(inputs)` is called at the start of each pass.
     """
     thread = threading.get_ident()
-    modules = dict(root.named_modules())
     calls: dict[str, int] = {}
 
     def start(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -76,5 +75,5 @@ def on_outputs(
     with ExitStack() as stack:
         stack.callback(root.register_forward_pre_hook(start).remove)
         for name in names:
-            stack.callback(modules[name].register_forward_hook(watch(name)).remove)
+            stack.callback(root.get_submodule(name).register_forward_hook(watch(name)).remove)
         yield

@@ -149,6 +149,8 @@ class ImageOptimizer:
         self._leaves = list(values) if optimizer == "lbfgs" else [values]
         self._optimizers = [OPTIMIZERS[optimizer]([leaf], lr) for leaf in self._leaves]
         self._settings = {name: getattr(self, name) for name in CHANGEABLE}
+        self._at_once = 0
+        self._made: tuple[Tensor, int] | None = None
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
@@ -174,9 +176,16 @@ class ImageOptimizer:
             scores, gradient = self._gradient()
             self.index += 1
             self._update(scores["score"], gradient)
-            with torch.no_grad():
-                image = self.image().clone()
+            image = self._images().detach().clone()
         return ImageStep(self.index, scores, image)
+
+    def _images(self) -> Tensor:
+        """The images in the graph of the values; made once after each update, for the step that ends and the one that comes."""
+        version = self.image.values._version
+        if self._made is None or self._made[1] != version:
+            with torch.enable_grad():
+                self._made = self.image(), version
+        return self._made[0]
 
     def _note_changes(self) -> None:
         for name in CHANGEABLE:
@@ -189,10 +198,8 @@ class ImageOptimizer:
         """Scores by term, and the gradient of the target with respect to the values; some images at a time."""
         net, target = self.net, self.target.resolve(self.net)
         names = [repr(term) for _, term in terms(self.target)]
-        with torch.enable_grad():
-            image = self.image()
-        size = (image.shape[2], image.shape[3])
-        at_once = len(image) if _across(target) else images_at_once(net, size)
+        image = self._images()
+        at_once = len(image) if _across(target) else self._fitting(image)
         scores: dict[str, list[Tensor]] = {name: [] for name in ("score", *names)}
         gradients = []
         for first in range(0, len(image), at_once):
@@ -206,14 +213,22 @@ class ImageOptimizer:
             for name, v in zip(("score", *names), (total, *values), strict=True):
                 scores[name].append(v.detach().cpu())
         gradient = torch.cat(gradients)
-        if not bool(gradient.isfinite().all()):
+        # One number tells: whatever is not finite makes the sum so.
+        if not bool(gradient.sum().isfinite()):
             raise ValueError(f"the gradient of {self.target!r} is not finite in step {self.index + 1}: the network or its weights overflow")
         if self.normalize:
             gradient = gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
         self._pixel_gradient = gradient
         if image is not self.image.values:
             (gradient,) = torch.autograd.grad(image, self.image.values, gradient)
+            self._made = None  # its graph is used up
         return {name: torch.cat(parts) for name, parts in scores.items()}, gradient
+
+    def _fitting(self, image: Tensor) -> int:
+        # Asked once: what is free is read from the system's files, which takes as long as a light network's step.
+        if not self._at_once:
+            self._at_once = images_at_once(self.net, (image.shape[2], image.shape[3]))
+        return self._at_once
 
     def _redirected(self) -> AbstractContextManager[None]:
         return relu_backward(redirected) if self.index < self.redirect else nullcontext()

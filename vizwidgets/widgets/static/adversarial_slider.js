@@ -116,12 +116,12 @@ function render({ model, el }) {
   const near = (n) => { const at = notches(); return Math.abs(at - n) <= 0.5 ? at : n; };
   const notches = () => get("eps") / (get("norm") === "inf" ? 1 / 255 : 0.1);
   const texts = {
-    eps: (n) => (norm.value === "inf" ? `${number(Math.round(100 * near(n)) / 100)} / 255` : number(Math.round(10 * near(n)) / 100)),
+    eps: (n) => (norm.value === "inf" ? `${Math.round(100 * near(n)) / 100} / 255` : String(Math.round(10 * near(n)) / 100)),
     steps: (n) => (n === 1 ? "1, FGSM" : String(n)),
   };
-  const eps = slider("eps", "bound eps", 0, NOTCHES), steps = slider("steps", "steps", 1, 40);
+  const eps = slider("eps", "eps", 0, NOTCHES), steps = slider("steps", "steps", 1, 40);
   const norm = on(focusable(make("select")), "change", () => ask("norm", norm.value));
-  norm.append(make("option", { value: "inf" }, "each pixel (L∞)"), make("option", { value: "2" }, "length of it all (L2)"));
+  norm.append(make("option", { value: "inf" }, "L∞: each pixel"), make("option", { value: "2" }, "L2: length of it all"));
   const target = on(focusable(make("select")), "change", () => ask("target", target.value === "" ? null : Number(target.value)));
   const pick = (name, node) => make("label", {}, make("span", {}, name), node);
   const save = on(focusable(make("button", { type: "button", title: "save the changed picture, with its recipe inside" }, "Save as PNG")), "click", () => {
@@ -149,7 +149,7 @@ function render({ model, el }) {
 
   const controls = make("div", {},
     make("div", { class: "vw-knobs" }, eps.node, steps.node),
-    make("div", { class: "vw-choices" }, pick("bound on", norm), pick("change it", target)),
+    make("div", { class: "vw-choices" }, pick("norm", norm), pick("target", target)),
     make("div", { class: "vw-row" }, save, progress));
   const key = make("div", { class: "vw-legend" }, ...[["before", ""], ["after", "vw-after"]].map(([name, kind]) =>
     make("span", {}, make("i", { class: `vw-bar-fill ${kind}`, "aria-hidden": "true" }), name)));
