@@ -189,6 +189,30 @@ def test_bad_input_is_refused_before_anything_is_computed() -> None:
         ImageOptimizer(of, vw.Logit(0), PixelImage(), transforms="gntle")
 
 
+@pytest.mark.parametrize("make_net", [lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)), lambda: nn.Sequential(nn.Conv2d(3, 4, 13), nn.Conv2d(4, 2, 4))])  # fmt: skip
+def test_a_size_that_the_network_cannot_take_is_refused_before_the_first_step(make_net) -> None:
+    of = vw.as_net(make_net(), size=16, name="small")
+    with pytest.raises(ValueError, match="small cannot take images of 14×14 pixels, its own size is 16×16: "):
+        ImageOptimizer(of, vw.Logit(0), PixelImage(size=(14, 14)))
+    with pytest.raises(ValueError, match="14×14"):
+        vw.visualize(of, vw.Logit(0), size=14)
+
+
+def test_a_size_that_a_layer_can_take_though_the_network_cannot() -> None:
+    of = vw.as_net(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 4)), size=16)
+    assert ImageOptimizer(of, vw.Channel("0", 1), PixelImage(size=(12, 12))).step().image.shape == (1, 3, 12, 12)
+
+
+@pytest.mark.parametrize("kind", [PixelImage, FourierImage])
+def test_values_that_are_changed_from_outside_are_seen(kind) -> None:
+    of = net("functional")
+    changed, fresh = (ImageOptimizer(of, vw.Logit(1), start(of, kind=kind, seed=s), optimizer="sgd") for s in (0, 5))
+    changed.step()
+    with torch.no_grad():
+        changed.image.values.copy_(fresh.image.values)
+    assert torch.equal(changed.step().scores["score"], fresh.step().scores["score"])
+
+
 def test_weights_that_are_not_finite_are_named() -> None:
     module = make("functional")
     with torch.no_grad():

@@ -81,17 +81,28 @@ class Net:
             raise TypeError(f"images are floating-point numbers in [0, 1], not {images.dtype}: image.float() / 255, or vizwidgets.image")
         with self.lock, evaluating(self.module):
             x = self._normalised(images)
-            fast = x.shape[1] > 1 and not _REFUSES_CHANNELS_LAST.get(self.module, False)
-            if not fast:
-                return self._scores(self.module(x), len(x))
             try:
-                return self._scores(self.module(x.contiguous(memory_format=torch.channels_last)), len(x))
-            except RuntimeError as e:
-                # A module that flattens by `.view` cannot take the faster memory layout.
-                if "view size is not compatible" not in str(e):
+                return self._scores(self._output(x), len(x))
+            except (RuntimeError, AssertionError) as e:
+                size = (images.shape[2], images.shape[3])
+                if size == self.size or "memory" in str(e):
                     raise
-                _REFUSES_CHANNELS_LAST[self.module] = True
-                return self._scores(self.module(x), len(x))
+                raise ValueError(
+                    f"{self.name or 'the network'} cannot take images of {size[0]}×{size[1]} pixels, its own size is "
+                    f"{self.size[0]}×{self.size[1]}: {e}"
+                ) from e
+
+    def _output(self, x: Tensor) -> Any:
+        if x.shape[1] == 1 or _REFUSES_CHANNELS_LAST.get(self.module, False):
+            return self.module(x)
+        try:
+            return self.module(x.contiguous(memory_format=torch.channels_last))
+        except RuntimeError as e:
+            # A module that flattens by `.view` cannot take the faster memory layout.
+            if "view size is not compatible" not in str(e):
+                raise
+            _REFUSES_CHANNELS_LAST[self.module] = True
+            return self.module(x)
 
     def _normalised(self, images: Tensor) -> Tensor:
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), images)

@@ -151,6 +151,7 @@ class ImageOptimizer:
         self._settings = {name: getattr(self, name) for name in CHANGEABLE}
         self._at_once = 0
         self._made: tuple[Tensor, int] | None = None
+        self._try_size()
 
     @property
     def transforms(self) -> tuple[Transform, ...]:
@@ -223,6 +224,12 @@ class ImageOptimizer:
             (gradient,) = torch.autograd.grad(image, self.image.values, gradient)
             self._made = None  # its graph is used up
         return {name: torch.cat(parts) for name, parts in scores.items()}, gradient
+
+    def _try_size(self) -> None:
+        image = self._images()[:1].detach()
+        if tuple(image.shape[2:]) != self.net.size:
+            with torch.no_grad():
+                read(self.net, self.target.resolve(self.net).images(0, 1), image)
 
     def _fitting(self, image: Tensor) -> int:
         # Asked once: what is free is read from the system's files, which takes as long as a light network's step.
