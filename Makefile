@@ -11,7 +11,7 @@ ROOT   := $(if $(filter 0,$(shell id -u)),--allow-root)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[test,bench]"
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $(READY)
 
 lab: $(READY)       ## open JupyterLab on the first notebook
@@ -33,6 +33,7 @@ check-oldest:       ## the fast tests with the oldest version of every dependenc
 	$(OLDEST)/bin/python -m pytest tests -m "not browser and not slow" -n 2
 
 bench: $(READY)     ## measure; writes benchmarks/results.md
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m benchmarks
 
 slow: $(READY)      ## long tests

@@ -1,4 +1,7 @@
-"""Run all benchmarks, or those named, and write `results.md`."""
+"""Run all benchmarks but the long ones, or those named, and write their sections of `results.md`.
+
+`quality`, `inverting` and `fooling` take some minutes each and run by their names, as `starting` does.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,22 @@ from pathlib import Path
 
 NAMES = ["importing", "drawing", "extraction", "clicking", "scrolling", "frames", "optimizing", "quality"]
 
-chosen = sys.argv[1:] or NAMES
-sections = []
-for name in chosen:
-    sections.append(import_module(f"benchmarks.{name}").measure())
-    print(sections[-1], end="\n\n", flush=True)
-if chosen == NAMES:
-    about = (
-        f"Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
-        f"torch {version('torch')}, medians of interleaved rounds. Times vary with the machine; ratios hold."
-    )
-    text = "\n\n".join(["# Benchmarks", about, *sections]) + "\n"
-    (Path(__file__).parent / "results.md").write_text(text, encoding="utf-8")
+ABOUT = (
+    f"Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
+    f"torch {version('torch')}, medians of interleaved rounds. Times vary with the machine; ratios hold."
+)
+PATH = Path(__file__).parent / "results.md"
+
+
+def title(section: str) -> str:
+    """The first line of a section, without what stands in brackets: that may change from run to run."""
+    return section.splitlines()[0].partition(" (")[0]
+
+
+written = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
+sections = {title("## " + s): "## " + s.strip() for s in written.split("\n## ")[1:]}
+for name in sys.argv[1:] or NAMES:
+    section = import_module(f"benchmarks.{name}").measure()
+    print(section, end="\n\n", flush=True)
+    sections[title(section)] = section
+    PATH.write_text("\n\n".join(["# Benchmarks", ABOUT, *sections.values()]) + "\n", encoding="utf-8")
