@@ -18,6 +18,17 @@ Rule = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 _RELU = {F.relu, torch.relu, Tensor.relu}
 _RELU_IN_PLACE = {torch.relu_, Tensor.relu_}
+# A sigmoid is not among them: in networks of ReLUs it weighs channels (squeeze and excitation), it is no activation there.
+_OTHERS: dict[Any, str] = {
+    f: name
+    for name, spellings in {
+        "GELU": (F.gelu,), "SiLU": (F.silu,), "Mish": (F.mish,), "ELU": (F.elu, F.elu_), "SELU": (F.selu, torch.selu, torch.selu_),
+        "CELU": (F.celu, torch.celu, torch.celu_), "leaky ReLU": (F.leaky_relu, F.leaky_relu_), "RReLU": (F.rrelu, torch.rrelu),
+        "PReLU": (F.prelu, torch.prelu, Tensor.prelu), "softplus": (F.softplus,), "hardswish": (F.hardswish,),
+        "tanh": (F.tanh, torch.tanh, Tensor.tanh, torch.tanh_, Tensor.tanh_), "hardtanh": (F.hardtanh, F.hardtanh_),
+    }.items()
+    for f in spellings
+}  # fmt: skip
 
 
 def redirected(grad: Tensor, below: Tensor, above: Tensor | None) -> Tensor:
@@ -36,21 +47,31 @@ def redirected(grad: Tensor, below: Tensor, above: Tensor | None) -> Tensor:
     return torch.where(stuck.view(-1, *[1] * (grad.dim() - 1)), grad.masked_fill(away, 0), plain)
 
 
+def guided(grad: Tensor, below: Tensor, above: Tensor | None) -> Tensor:
+    """Only what raises the score, and only where the ReLU was open (guided backpropagation)."""
+    return grad.clamp(min=0).masked_fill_(below if above is None else below | above, 0)
+
+
+def deconvolved(grad: Tensor, below: Tensor, above: Tensor | None) -> Tensor:
+    """Only what raises the score, wherever the ReLU was open or not (deconvnet)."""
+    return grad.clamp(min=0)
+
+
 @contextmanager
-def relu_backward(rule: Rule) -> Iterator[None]:
+def relu_backward(rule: Rule, *, only: bool = False) -> Iterator[None]:
     """In the body, and in this thread, gradients pass ReLU and ReLU6 by `rule`; forward values are the usual ones.
 
     Modules (in place, shared or not), functions and methods of tensors are all seen. The backward pass may come after the
-    body.
+    body. With `only`, a network that computes another activation raises TypeError: the rule does not hold for it.
     """
-    with _Mode(rule):
+    with _Mode(rule, only):
         yield
 
 
 class _Mode(TorchFunctionMode):
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, only: bool) -> None:
         super().__init__()
-        self._rule = rule
+        self._rule, self._only = rule, only
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -64,6 +85,11 @@ class _Mode(TorchFunctionMode):
             x, low, high, inplace = _hardtanh(*args, **kwargs)
             if (low, high) == (0, 6):
                 return self._ruled(x, 6.0, inplace)
+        if self._only and func in _OTHERS:
+            raise TypeError(
+                f"this rule for the way back holds for ReLU and ReLU6; the network also computes {_OTHERS[func]}. "
+                "Plain gradients (saliency, integrated gradients) work with any activation"
+            )
         return func(*args, **kwargs)
 
     def _ruled(self, x: Tensor, top: float | None, inplace: bool) -> Tensor:

@@ -122,6 +122,31 @@ class Filters(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Attribution(Result):
+    """How much each pixel of the images matters for a target.
+
+    Attributes
+    ----------
+    map : Tensor
+        (B, H, W), float32 (float64 stays), on the CPU; in units of the score (occlusion, integrated gradients, gradient times
+        input), of the score by pixel value (gradients), or without one (Grad-CAM).
+    scores : Tensor
+        (B,): the target's score of each image.
+    values : Tensor or None
+        (B, C, H, W): the same colour by colour, where a method tells the colours apart.
+    """
+
+    map: Tensor
+    scores: Tensor
+    values: Tensor | None = None
+
+    def picture(self) -> PILImage.Image:
+        """The maps side by side, each on a scale of its own: signed around white, or from dark (0) to bright."""
+        tiles = [colourise(m[None], *readable_limits(m[None]))[0] for m in self.map]
+        return PILImage.fromarray(tile(np.stack(tiles), gap=2 if len(tiles) > 1 else 0))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Rendering(Result):
     """Images made by optimisation.
 

@@ -1,0 +1,367 @@
+"""Which pixels matter for a score: gradients of several kinds, and Grad-CAM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vizwidgets.core.capture import extract
+from vizwidgets.core.errors import unknown
+from vizwidgets.core.image import Image, pixels
+from vizwidgets.core.memory import images_at_once
+from vizwidgets.core.net import Net, as_net, evaluating
+from vizwidgets.core.optimize import gradient, image_gradient, read
+from vizwidgets.core.recipe import make_recipe
+from vizwidgets.core.relu import Rule, deconvolved, guided, relu_backward
+from vizwidgets.core.results import Attribution
+from vizwidgets.core.targets import Target
+
+AT_ONCE = 16  # more images in a pass bring nothing on a few cores
+
+KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "absolute": lambda values, images: values.abs().amax(1),
+    "signed": lambda values, images: values.sum(1),
+    "times input": lambda values, images: (values * images).sum(1),
+}
+
+
+def saliency(net: Net | nn.Module, images: Tensor | Image, target: Target, *, kind: str = "absolute") -> Attribution:
+    """The gradient of the target with respect to the image.
+
+    Parameters
+    ----------
+    net : Net or torch.nn.Module
+    images : Tensor or Image
+        (B, C, H, W) in [0, 1].
+    target : Target
+        ``Logit("rose")``, ``Logit("rose") - Logit("daisy")``, ``Channel("stage2", 12)``, ...
+    kind : str
+        How the colours of a pixel become one number: "absolute", the largest absolute value; "signed", their sum;
+        "times input", the sum of the gradient times the image.
+
+    Returns
+    -------
+    Attribution
+        `map` (B, H, W), and `values` (B, C, H, W), the gradient itself.
+
+    Raises
+    ------
+    LookupError
+        For a layer, class or channel that the network does not have, or an unknown kind.
+    ValueError
+        For a target that does not depend on the image.
+
+    References
+    ----------
+    Simonyan, Vedaldi, Zisserman: Deep inside convolutional networks, 2014.
+
+    Examples
+    --------
+    >>> saliency(net, x, Logit("rose")).map.shape
+    torch.Size([1, 96, 96])
+    """
+    return _gradients(net, images, target, "saliency", kind)
+
+
+def guided_backprop(net: Net | nn.Module, images: Tensor | Image, target: Target, *, kind: str = "absolute") -> Attribution:
+    """The gradient with, at each ReLU, only what raises the score and was let through on the way forward.
+
+    Parameters, returns and errors are as of `saliency`.
+
+    Raises
+    ------
+    TypeError
+        For a network with activations other than ReLU and ReLU6.
+
+    References
+    ----------
+    Springenberg, Dosovitskiy, Brox, Riedmiller: Striving for simplicity, 2015.
+
+    Examples
+    --------
+    >>> guided_backprop(net, x, Logit("rose")).map.shape
+    torch.Size([1, 96, 96])
+    """
+    return _gradients(net, images, target, "guided_backprop", kind, guided)
+
+
+def deconvnet(net: Net | nn.Module, images: Tensor | Image, target: Target, *, kind: str = "absolute") -> Attribution:
+    """The gradient with, at each ReLU, only what raises the score, let through on the way forward or not.
+
+    Parameters, returns and errors are as of `guided_backprop`.
+
+    References
+    ----------
+    Zeiler, Fergus: Visualizing and understanding convolutional networks, 2014.
+
+    Examples
+    --------
+    >>> deconvnet(net, x, Logit("rose")).map.shape
+    torch.Size([1, 96, 96])
+    """
+    return _gradients(net, images, target, "deconvnet", kind, deconvolved)
+
+
+def smoothgrad(
+    net: Net | nn.Module, images: Tensor | Image, target: Target, *, samples: int = 50, noise: float = 0.15,
+    kind: str = "absolute", seed: int = 0,
+) -> Attribution:  # fmt: skip
+    """The mean gradient over noisy copies of the image.
+
+    Parameters
+    ----------
+    net, images, target, kind
+        As of `saliency`.
+    samples : int
+        How many copies.
+    noise : float
+        Standard deviation of the noise, as a share of the distance from the image's darkest to its brightest value.
+    seed : int
+        Of the noise; every image of a batch gets the same.
+
+    Returns
+    -------
+    Attribution
+
+    References
+    ----------
+    Smilkov, Thorat, Kim, Viégas, Wattenberg: SmoothGrad, 2017.
+
+    Examples
+    --------
+    >>> smoothgrad(net, x, Logit("rose"), samples=4).map.shape
+    torch.Size([1, 96, 96])
+    """
+    net, x, target = _checked(net, images, target, kind)
+    if samples < 1 or not noise >= 0:
+        raise ValueError(f"there is at least one sample, and noise is not negative: {samples} samples of noise {noise}")
+    generator = torch.Generator().manual_seed(seed)
+    changes = noise * torch.randn(samples, *x.shape[1:], generator=generator, dtype=x.dtype)
+    values = []
+    for i, image in enumerate(x):
+        copies = image + (image.max() - image.min()) * changes
+        values.append(_mean_gradient(net, target.images(i, 1), copies, torch.full((samples,), 1 / samples, dtype=x.dtype)))
+    options = {"target": target, "samples": samples, "noise": noise, "kind": kind, "seed": seed}
+    return _attribution(net, "smoothgrad", x, torch.stack(values), _scores(net, target, x), kind, options)
+
+
+def integrated_gradients(
+    net: Net | nn.Module, images: Tensor | Image, target: Target, *, baseline: Tensor | float = 0.0, steps: int = 50,
+    kind: str = "signed",
+) -> Attribution:  # fmt: skip
+    """What each pixel adds to the score on the straight way from a baseline to the image.
+
+    The map adds up to the score less that of the baseline (completeness), as nearly as the number of steps allows.
+
+    Parameters
+    ----------
+    net, images, target
+        As of `saliency`.
+    baseline : float or Tensor
+        One value for all pixels (0 is black), or an image that broadcasts to the images.
+    steps : int
+        Points on the way, by the Gauss-Legendre rule.
+    kind : str
+        "signed" or "absolute".
+
+    Returns
+    -------
+    Attribution
+
+    References
+    ----------
+    Sundararajan, Taly, Yan: Axiomatic attribution for deep networks, 2017.
+
+    Examples
+    --------
+    >>> integrated_gradients(net, x, Logit("rose"), steps=8).map.shape
+    torch.Size([1, 96, 96])
+    """
+    net, x, target = _checked(net, images, target, kind)
+    if kind == "times input":
+        raise ValueError("integrated gradients are multiplied by the way from the baseline already: kind is 'signed' or 'absolute'")
+    if steps < 1:
+        raise ValueError(f"there is at least one step, not {steps}")
+    start = torch.as_tensor(baseline, dtype=x.dtype).expand_as(x)
+    points, weights = (torch.from_numpy(v).to(x.dtype) for v in np.polynomial.legendre.leggauss(steps))
+    at, share = ((points + 1) / 2).view(-1, 1, 1, 1), weights / 2
+    values = [
+        (image - dark) * _mean_gradient(net, target.images(i, 1), dark + at * (image - dark), share)
+        for i, (image, dark) in enumerate(zip(x, start, strict=True))
+    ]
+    options = {"target": target, "baseline": baseline if isinstance(baseline, float) else start.clone(), "steps": steps, "kind": kind}
+    return _attribution(net, "integrated_gradients", x, torch.stack(values), _scores(net, target, x), kind, options)
+
+
+def gradcam(
+    net: Net | nn.Module, images: Tensor | Image, target: Target, *, layer: str | None = None, positive: bool = True
+) -> Attribution:
+    """The maps of a layer, each weighted by how much the target rises with it, added up and enlarged to the image.
+
+    Parameters
+    ----------
+    net, images, target
+        As of `saliency`.
+    layer : str, optional
+        By default the deepest one with maps on which the target depends.
+    positive : bool
+        Show only what speaks for the target.
+
+    Returns
+    -------
+    Attribution
+        Without `values`: the maps know no colours.
+
+    Raises
+    ------
+    LookupError
+        For a layer that does not exist, or does not come before the target.
+    ValueError
+        For a network without a layer of maps larger than 1×1.
+
+    References
+    ----------
+    Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, 2017.
+
+    Examples
+    --------
+    >>> gradcam(net, x, Logit("rose"), layer="stage3").map.shape
+    torch.Size([1, 96, 96])
+    """
+    net, x, target = _checked(net, images, target)
+    layers = [layer] if layer is not None else _with_maps(net)
+    maps, scores = [], []
+    for first in range(0, len(x), _at_once(net, x)):
+        part = x[first : first + _at_once(net, x)]
+        cam, score, layer = _gradcam(net, part, target.images(first, len(part)), layers if layer is None else [layer])
+        maps.append(cam)
+        scores.append(score)
+    cam = torch.cat(maps)
+    cam = F.interpolate((cam.clamp(min=0) if positive else cam)[:, None], x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+    recipe = make_recipe(net, "gradcam", {"images": x}, {"target": target, "layer": layer, "positive": positive})
+    return Attribution(cam.cpu(), torch.cat(scores).cpu(), recipe=recipe)
+
+
+def guided_gradcam(
+    net: Net | nn.Module, images: Tensor | Image, target: Target, *, layer: str | None = None, kind: str = "absolute"
+) -> Attribution:
+    """Guided backpropagation where Grad-CAM is positive: their product.
+
+    Parameters, returns and errors are as of `guided_backprop` and `gradcam`.
+
+    References
+    ----------
+    Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM, 2017.
+
+    Examples
+    --------
+    >>> guided_gradcam(net, x, Logit("rose"), layer="stage3").map.shape
+    torch.Size([1, 96, 96])
+    """
+    net, x, target = _checked(net, images, target, kind)
+    cam, fine = gradcam(net, x, target, layer=layer), guided_backprop(net, x, target)
+    assert fine.values is not None
+    options = {"target": target, "layer": cam.recipe["options"]["layer"], "kind": kind}
+    return _attribution(net, "guided_gradcam", x, cam.map[:, None] * fine.values, fine.scores, kind, options)
+
+
+# f(net, images, target) each; one's own may be added, in the manner of Captum too: f(images, class number) -> (B, C, H, W).
+ATTRIBUTIONS: dict[str, Callable[..., Any]] = {
+    "saliency": saliency,
+    "guided backprop": guided_backprop,
+    "deconvnet": deconvnet,
+    "SmoothGrad": smoothgrad,
+    "integrated gradients": integrated_gradients,
+    "Grad-CAM": gradcam,
+    "guided Grad-CAM": guided_gradcam,
+}
+
+
+def _gradients(
+    net: Net | nn.Module, images: Tensor | Image, target: Target, method: str, kind: str, rule: Rule | None = None
+) -> Attribution:
+    net, x, target = _checked(net, images, target, kind)
+    scores, values = [], []
+    for first in range(0, len(x), _at_once(net, x)):
+        part = x[first : first + _at_once(net, x)]
+        with _rule(rule):
+            score, value = gradient(net, target.images(first, len(part)), part)
+        scores.append(score.cpu())
+        values.append(value.cpu())
+    return _attribution(net, method, x, torch.cat(values), torch.cat(scores), kind, {"target": target, "kind": kind})
+
+
+def _rule(rule: Rule | None) -> AbstractContextManager[None]:
+    return nullcontext() if rule is None else relu_backward(rule, only=True)
+
+
+def _mean_gradient(net: Net, target: Target, images: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sum of the gradients at several images."""
+    total = torch.zeros_like(images[0])
+    for some, share in zip(images.split(_at_once(net, images)), weights.split(_at_once(net, images)), strict=True):
+        total += (gradient(net, target, some)[1].cpu() * share.view(-1, 1, 1, 1)).sum(0)
+    return total
+
+
+def _gradcam(net: Net, images: Tensor, target: Target, layers: list[str]) -> tuple[Tensor, Tensor, str]:
+    with net.lock, evaluating(net.module), torch.inference_mode(False), torch.enable_grad():
+        # The image asks for a gradient so that there is a graph; the way back ends at the layers.
+        x = images.clone().requires_grad_()
+        with extract(net, *layers) as acts:
+            scores = target(read(net, target, x))
+        if not scores.requires_grad:
+            image_gradient(scores, x, target)
+        found = [name for name in layers if name in acts]
+        grads = torch.autograd.grad(scores.sum(), [acts[name] for name in found], allow_unused=True) if found else ()
+        for name, grad in zip(found, grads, strict=True):
+            if grad is not None and (len(layers) == 1 or bool((grad != 0).any())):
+                maps = acts[name].detach()
+                return (grad.mean((2, 3), keepdim=True) * maps).sum(1).to(images.dtype), scores.detach(), name
+    if len(layers) == 1:
+        raise LookupError(f"{target!r} does not depend on layer {layers[0]!r}: it does not come before the target")
+    raise ValueError(f"{target!r} depends on no layer with maps")
+
+
+def _with_maps(net: Net) -> list[str]:
+    """The last layers to run whose output is larger than 1×1, the deepest first."""
+    rows = [net.layers[name] for name in reversed(net.layers.order)]
+    found = [r.name for r in rows if r.shape is not None and r.layout is not None and r.shape[1] * r.shape[2] > 1]
+    if not found:
+        raise ValueError(f"Grad-CAM needs maps, and no layer of {net.name} has any larger than 1×1")
+    return found[:12]
+
+
+def _checked(net: Net | nn.Module, images: Tensor | Image, target: Target, kind: str = "signed") -> tuple[Net, Tensor, Target]:
+    net = as_net(net)
+    if kind not in KINDS:
+        raise LookupError(unknown("kind", kind, KINDS))
+    if not isinstance(target, Target):
+        raise TypeError(f"a target is one of vizwidgets' targets, not {target!r}: Logit({target!r}), say")
+    return net, pixels(images), target.resolve(net)
+
+
+def _at_once(net: Net, images: Tensor) -> int:
+    return min(AT_ONCE, images_at_once(net, (images.shape[2], images.shape[3])))
+
+
+def _scores(net: Net, target: Target, images: Tensor) -> Tensor:
+    found = []
+    with torch.no_grad():
+        for first in range(0, len(images), AT_ONCE):
+            part = images[first : first + AT_ONCE]
+            aim = target.images(first, len(part))
+            found.append(aim(read(net, aim, part)).cpu())
+    return torch.cat(found)
+
+
+def _attribution(
+    net: Net, method: str, images: Tensor, values: Tensor, scores: Tensor, kind: str, options: dict[str, Any]
+) -> Attribution:
+    values = values.to(images.dtype)
+    return Attribution(KINDS[kind](values, images), scores, values, recipe=make_recipe(net, method, {"images": images}, options))
