@@ -154,6 +154,13 @@ class Each(Target):
         return "; ".join(t.describe(net) for t in self.targets)
 
 
+def of_image(target: Target, index: int) -> Target:
+    """The target of one image of a batch, for any number of copies of it."""
+    if isinstance(target, Each):
+        return target.targets[index]
+    return Sum(tuple((w, of_image(t, index)) for w, t in target.terms)) if isinstance(target, Sum) else target
+
+
 @dataclass(frozen=True, repr=False)
 class _Class(Target):
     index: int | str

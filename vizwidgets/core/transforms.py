@@ -103,7 +103,7 @@ class RandomView:
         pose = _Pose.of(count, images)
         for transform in self.transforms:
             if isinstance(transform, Blur):
-                images = _blurred(pose.seen(images, pose.canvas), transform.sigma)
+                images = blurred(pose.seen(images, pose.canvas), transform.sigma)
                 pose = _Pose.of(count, images)
             else:
                 pose = pose.then(transform, self._random(first + count)[first:])
@@ -184,7 +184,8 @@ def _crop(images: Tensor, corner: Sequence[int], size: tuple[int, int]) -> Tenso
     return F.pad(images, border, value=GREY) if any(border) else images
 
 
-def _blurred(images: Tensor, sigma: float) -> Tensor:
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Images (B, C, H, W) behind a Gaussian blur of standard deviation `sigma`, in pixels; the border is continued."""
     reach = max(1, round(3 * sigma))
     offset = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
     weights = torch.exp(-0.5 * (offset / sigma) ** 2)

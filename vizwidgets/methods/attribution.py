@@ -20,7 +20,7 @@ from vizwidgets.core.optimize import gradient, image_gradient, read
 from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.relu import Rule, deconvolved, guided, relu_backward
 from vizwidgets.core.results import Attribution
-from vizwidgets.core.targets import Each, Sum, Target
+from vizwidgets.core.targets import Target, of_image
 
 AT_ONCE = 16  # more images in a pass bring nothing on a few cores
 
@@ -146,7 +146,7 @@ def smoothgrad(
     values = []
     for i, image in enumerate(x):
         copies = image + (image.max() - image.min()) * changes
-        values.append(_mean_gradient(net, _of_one(target, i), copies, torch.full((samples,), 1 / samples, dtype=x.dtype)))
+        values.append(_mean_gradient(net, of_image(target, i), copies, torch.full((samples,), 1 / samples, dtype=x.dtype)))
     options = {"target": target, "samples": samples, "noise": noise, "kind": kind, "seed": seed}
     return _attribution(net, "smoothgrad", x, torch.stack(values), _scores(net, target, x), kind, options)
 
@@ -192,7 +192,7 @@ def integrated_gradients(
     points, weights = (torch.from_numpy(v).to(x.dtype) for v in np.polynomial.legendre.leggauss(steps))
     at, share = ((points + 1) / 2).view(-1, 1, 1, 1), weights / 2
     values = [
-        (image - dark) * _mean_gradient(net, _of_one(target, i), dark + at * (image - dark), share)
+        (image - dark) * _mean_gradient(net, of_image(target, i), dark + at * (image - dark), share)
         for i, (image, dark) in enumerate(zip(x, start, strict=True))
     ]
     options = {"target": target, "baseline": baseline if isinstance(baseline, float) else start.clone(), "steps": steps, "kind": kind}
@@ -344,13 +344,6 @@ def _checked(net: Net | nn.Module, images: Tensor | Image, target: Target, kind:
     if not isinstance(target, Target):
         raise TypeError(f"a target is one of vizwidgets' targets, not {target!r}: Logit({target!r}), say")
     return net, pixels(images), target.resolve(net)
-
-
-def _of_one(target: Target, index: int) -> Target:
-    """The target of one image of a batch, for any number of its copies."""
-    if isinstance(target, Each):
-        return target.targets[index]
-    return Sum(tuple((w, _of_one(t, index)) for w, t in target.terms)) if isinstance(target, Sum) else target
 
 
 def _at_once(net: Net, images: Tensor) -> int:

@@ -1,0 +1,242 @@
+"""Occlusion: what a score loses when a window of the image is hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from PIL import Image as PILImage
+from torch import Tensor, nn
+
+from vizwidgets.core.errors import unknown
+from vizwidgets.core.image import Image, pixels
+from vizwidgets.core.memory import images_at_once
+from vizwidgets.core.net import Net, as_net
+from vizwidgets.core.optimize import Run, read
+from vizwidgets.core.recipe import make_recipe
+from vizwidgets.core.results import Attribution
+from vizwidgets.core.targets import Each, Sum, Target, of_image
+from vizwidgets.core.transforms import blurred
+
+FILLS = ("grey", "mean", "blur", "noise")
+AT_ONCE = 16  # windows in a pass: more bring nothing on a few cores
+
+
+@dataclass(frozen=True, eq=False)
+class OcclusionStep:
+    """The map after some windows.
+
+    Attributes
+    ----------
+    index : int
+        Steps so far, from 1.
+    scores : dict of str to Tensor
+        ``"score"`` (B,), of the whole images, and ``"largest drop"`` (B,), so far.
+    map : Tensor
+        (B, H, W): what is known, and between that estimates.
+    done : float
+        Share of the windows that are known, in (0, 1].
+    """
+
+    index: int
+    scores: dict[str, Tensor]
+    map: Tensor
+    done: float
+
+    def picture(self) -> PILImage.Image:
+        """The maps side by side."""
+        return Attribution(self.map, self.scores["score"]).picture()
+
+
+def occlusion(
+    net: Net | nn.Module, images: Tensor | Image, target: Target | Sequence[Target], *, window: int | tuple[int, int] | None = None,
+    stride: int | tuple[int, int] | None = None, fill: str | float | Tensor | Image = "grey", only_window: bool = False, seed: int = 0,
+) -> Run[OcclusionStep]:  # fmt: skip
+    """The drop of the score when a window is hidden, averaged for each pixel over the windows that cover it.
+
+    Positive is what supports the target. Windows far apart come first, then those where most is to be expected; the map of a
+    step estimates the others, and the last one is exact.
+
+    Parameters
+    ----------
+    net : Net or torch.nn.Module
+    images : Tensor or Image
+        (B, C, H, W) in [0, 1].
+    target : Target, or several
+        Of several, which take one image, each gets a map.
+    window : int or (int, int), optional
+        Height and width in pixels; by default a seventh of the image.
+    stride : int or (int, int), optional
+        Distance between windows; by default a quarter of the window. Beyond the window it leaves pixels uncovered (NaN).
+    fill : str, float, Tensor or Image
+        What hides: "grey" (0.5), "mean" (the image's mean colour), "blur", "noise", a value, or another image.
+    only_window : bool
+        Hide all but the window; the map says then what the window alone brings.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    Run
+        Of `OcclusionStep`; its result is an `Attribution`.
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError
+        For a window larger than the image, an unknown fill, and what the network does not have.
+
+    References
+    ----------
+    Zeiler, Fergus: Visualizing and understanding convolutional networks, 2014.
+
+    Examples
+    --------
+    >>> occlusion(net, x, Logit("rose"), window=32, stride=16).result()
+    Attribution(map 1×96×96, scores 1, values=None)
+    """
+    net, x = as_net(net), pixels(images)
+    cases = _cases(net, x, target)
+    size = (x.shape[2], x.shape[3])
+    window = _pair("window", window if window is not None else tuple(max(1, s // 7) for s in size))
+    stride = _pair("stride", stride if stride is not None else tuple(max(1, w // 4) for w in window))
+    if window[0] > size[0] or window[1] > size[1]:
+        raise ValueError(f"the window is at most the image, {size[0]}×{size[1]} pixels, not {window[0]}×{window[1]}")
+    cover = filling(x, fill, seed)
+    counts = tuple(ceil((s - w) / t) + 1 for s, w, t in zip(size, window, stride, strict=True))
+    boxes = [(i * stride[0], j * stride[1], i * stride[0] + window[0], j * stride[1] + window[1])
+             for i in range(counts[0]) for j in range(counts[1])]  # fmt: skip
+    at_once = min(AT_ONCE, images_at_once(net, size))
+    total = ceil(len(boxes) / at_once)
+    scale = -1.0 if only_window else 1.0
+
+    def slide() -> Iterator[OcclusionStep]:
+        # What is compared with: the whole image, or nothing but the fill.
+        bare = cover if only_window else x
+        base = torch.cat([_scores(net, aims, bare[i : i + 1])[:, 0] for i, aims in cases])
+        scores = base if not only_window else torch.cat([_scores(net, aims, x[i : i + 1])[:, 0] for i, aims in cases])
+        drops = torch.full((len(base), len(boxes)), torch.nan, dtype=base.dtype)
+        for index in range(1, total + 1):
+            chosen = _next(drops, counts, at_once)
+            found = []
+            for i, aims in cases:
+                hidden = torch.stack([_hidden(x[i], cover[i], boxes[k], only_window) for k in chosen])
+                found.append(_scores(net, aims, hidden))
+            drops[:, chosen] = scale * (base[:, None] - torch.cat(found))
+            guess = _estimate(drops.view(-1, *counts))
+            known = drops.nan_to_num(-torch.inf).amax(1)
+            done = float((~drops[0].isnan()).float().mean())
+            yield OcclusionStep(index, {"score": scores, "largest drop": known}, _spread(guess, window, stride, size), done)
+
+    options = {"target": target if isinstance(target, Target) else Each(tuple(target)), "window": window, "stride": stride,
+               "only_window": only_window, "seed": seed}  # fmt: skip
+    inputs: dict[str, Tensor] = {"images": x}
+    if isinstance(fill, (Tensor, Image)):
+        inputs["fill"] = cover
+    else:
+        options["fill"] = fill
+
+    def finish(last: OcclusionStep) -> Attribution:
+        return Attribution(last.map, last.scores["score"], recipe=make_recipe(net, "occlusion", inputs, options))
+
+    return Run(slide(), total, finish)
+
+
+def filling(images: Tensor, fill: str | float | Tensor | Image, seed: int = 0) -> Tensor:
+    """What hides the images, (B, C, H, W): see `occlusion`."""
+    if isinstance(fill, str):
+        if fill == "grey":
+            return torch.full_like(images, 0.5)
+        if fill == "mean":
+            return images.mean((2, 3), keepdim=True).expand_as(images)
+        if fill == "blur":
+            return blurred(images, max(images.shape[2:]) / 16)
+        if fill == "noise":
+            noise = torch.rand(images.shape[1:], generator=torch.Generator().manual_seed(seed), dtype=images.dtype)
+            return noise.expand_as(images)
+        raise LookupError(unknown("fill", fill, FILLS))
+    if isinstance(fill, (Tensor, Image)):
+        other = pixels(fill).to(images)
+        if other.shape[1:] != images.shape[1:] or len(other) not in (1, len(images)):
+            raise ValueError(f"the image that hides is as large as the one hidden, {tuple(images.shape)}, not {tuple(other.shape)}")
+        return other.expand_as(images)
+    if not 0 <= float(fill) <= 1:
+        raise ValueError(f"the value that hides is between 0 and 1, not {fill}")
+    return torch.full_like(images, float(fill))
+
+
+def _cases(net: Net, x: Tensor, target: Target | Sequence[Target]) -> list[tuple[int, list[Target]]]:
+    """Images by number, and the targets of each."""
+    if isinstance(target, Target):
+        aim = target.resolve(net)
+        return [(i, [of_image(aim, i)]) for i in range(len(x))]
+    if len(x) != 1:
+        raise ValueError(f"several targets take one image, not {len(x)}")
+    return [(0, [t.resolve(net) for t in Each(tuple(target)).targets])]
+
+
+@torch.no_grad()
+def _scores(net: Net, targets: list[Target], images: Tensor) -> Tensor:
+    """Scores (targets, images), in one pass."""
+    acts = read(net, Sum(tuple((1, t) for t in targets)), images)
+    return torch.stack([t(acts).cpu() for t in targets])
+
+
+def _hidden(image: Tensor, cover: Tensor, box: tuple[int, int, int, int], only_window: bool) -> Tensor:
+    shown, behind = (cover, image) if only_window else (image, cover)
+    hidden = shown.clone()
+    y0, x0, y1, x1 = box
+    hidden[:, y0:y1, x0:x1] = behind[:, y0:y1, x0:x1]
+    return hidden
+
+
+def _next(drops: Tensor, counts: tuple[int, int], at_once: int) -> list[int]:
+    """The windows to look at next: two grids, the coarser first, then those of which most is expected."""
+    expected = _estimate(drops.view(-1, *counts)).abs()
+    rank = (expected / expected.amax((1, 2), keepdim=True).clamp(min=1e-30)).amax(0)
+    for cells in (8, 4):
+        distance = max(1, ceil(max(counts) / cells))
+        rank[distance // 2 :: distance, distance // 2 :: distance] += 2
+    unknown = drops[0].isnan()
+    return rank.flatten().masked_fill(~unknown, -1).topk(min(at_once, int(unknown.sum()))).indices.tolist()
+
+
+def _estimate(drops: Tensor) -> Tensor:
+    """Drops (B, rows, columns) with those that are not known taken from their neighbours, near ones first."""
+    known = ~drops.isnan()
+    if bool(known.all()):
+        return drops
+    if not bool(known.any()):
+        return torch.zeros_like(drops)
+    found, reach = torch.where(known, drops, 0.0), 1
+    filled = known.clone()
+    while not bool(filled.all()):
+        kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=drops.dtype) / (reach / 2)) ** 2)
+        kernel = (kernel[:, None] * kernel).view(1, 1, 2 * reach + 1, -1)
+        weight = F.conv2d(known[:, None].to(drops.dtype), kernel, padding=reach)[:, 0]
+        mean = F.conv2d(drops.nan_to_num(0)[:, None], kernel, padding=reach)[:, 0] / weight.clamp(min=1e-30)
+        found = torch.where(~filled & (weight > 0), mean, found)
+        filled |= weight > 0
+        reach *= 2
+    return found
+
+
+def _spread(drops: Tensor, window: tuple[int, int], stride: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """For each pixel (B, H, W) the mean over the windows that cover it, NaN where none does."""
+    ones = torch.ones(1, 1, *window, dtype=drops.dtype)
+    total, count = (
+        F.conv_transpose2d(v[:, None], ones, stride=stride)[:, 0, : size[0], : size[1]] for v in (drops, torch.ones_like(drops[:1]))
+    )
+    if total.shape[1:] != size:  # windows farther apart than they are large
+        missing = (0, size[1] - total.shape[2], 0, size[0] - total.shape[1])
+        total, count = F.pad(total, missing), F.pad(count, missing)
+    return torch.where(count > 0, total / count.clamp(min=1), torch.nan)
+
+
+def _pair(what: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in pair):
+        raise ValueError(f"the {what} is a number of pixels from 1, or two of them (height, width), not {value!r}")
+    return pair
