@@ -6,13 +6,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum import attr
-from nets import MATRIX, double, make, net, picture
+from nets import double, make, net, picture
 from torch import Tensor, nn
 
 import vizwidgets as vw
 from vizwidgets.data import Flowers
-from vizwidgets.methods.attribution import ATTRIBUTIONS, deconvnet, gradcam, guided_backprop, guided_gradcam, integrated_gradients
-from vizwidgets.methods.attribution import saliency, smoothgrad
+from vizwidgets.methods.attribution import (
+    ATTRIBUTIONS,
+    deconvnet,
+    gradcam,
+    guided_backprop,
+    guided_gradcam,
+    integrated_gradients,
+    saliency,
+    smoothgrad,
+)
 
 CLASS = vw.Logit(3)
 
