@@ -34,6 +34,10 @@ CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "deepdream": lambda m, x, layer: vw.deepdream(m, x, layer, steps=2, octaves=1).result(),
     "fgsm": lambda m, x, layer: vw.fgsm(m, x, -vw.Logit(0)),
     "pgd": lambda m, x, layer: vw.pgd(m, x, -vw.Logit(0), steps=2).result(),
+    "saliency": lambda m, x, layer: vw.saliency(m, x, vw.Channel(layer, 0)),
+    "integrated_gradients": lambda m, x, layer: vw.integrated_gradients(m, x[:1], vw.Logit(1), steps=2),
+    "gradcam": lambda m, x, layer: vw.gradcam(m, x, vw.Logit(1), layer=layer),
+    "occlusion": lambda m, x, layer: next(vw.occlusion(m, x[:1], vw.Logit(1), stride=12)),
     "fool": lambda m, x, layer: vw.fool(m, vw.Logit(0), steps=2).result(),
 }
 

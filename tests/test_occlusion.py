@@ -113,7 +113,7 @@ def test_bad_input_is_refused_before_anything_is_computed() -> None:
         occlusion(of, x, CLASS, window=(40, 8))
     with pytest.raises(ValueError, match="stride is a number of pixels"):
         occlusion(of, x, CLASS, stride=0)
-    with pytest.raises(ValueError, match="several targets take one image"):
-        occlusion(of, x, [CLASS, CLASS])
+    with pytest.raises(ValueError, match="3 targets for 2 images"):
+        occlusion(of, x, [CLASS, CLASS, CLASS])
     with pytest.raises(LookupError, match="conv2"):
         occlusion(of, x, vw.Channel("conv3", 0))

@@ -17,19 +17,28 @@ from vizwidgets.core.regularizers import L2, Diversity, Energy, LAlpha, TotalVar
 from vizwidgets.core.targets import Channel, Each, Logit, Neuron, Probability, Target
 from vizwidgets.load import image, load
 from vizwidgets.methods import (
+    ATTRIBUTIONS,
     EFFORTS,
     PRESETS,
     activation_maps,
     caricature,
     colour_opponency,
+    deconvnet,
     deepdream,
     fgsm,
     first_layer_filters,
     fool,
+    gradcam,
+    guided_backprop,
+    guided_gradcam,
+    integrated_gradients,
     invert,
     layer_weights,
+    occlusion,
     orientation,
     pgd,
+    saliency,
+    smoothgrad,
     visualize,
 )
 from vizwidgets.recipe import rerun
@@ -53,6 +62,8 @@ __all__ = [  # noqa: RUF022
     "Diversity", "Each", "TotalVariation", "L2", "LAlpha", "Reference", "score", "gradient", "Run",
     "visualize", "caricature", "invert", "deepdream", "fgsm", "pgd", "fool", "PRESETS", "EFFORTS",
     "ImageOptimizer", "PixelImage", "FourierImage",
+    "occlusion", "saliency", "guided_backprop", "deconvnet", "smoothgrad", "integrated_gradients", "gradcam", "guided_gradcam",
+    "ATTRIBUTIONS",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
 ]  # fmt: skip

@@ -5,17 +5,30 @@ from typing import Any
 
 from vizwidgets.methods.activations import activation_maps
 from vizwidgets.methods.adversarial import fgsm, fool, pgd
+from vizwidgets.methods.attribution import (
+    ATTRIBUTIONS,
+    deconvnet,
+    gradcam,
+    guided_backprop,
+    guided_gradcam,
+    integrated_gradients,
+    saliency,
+    smoothgrad,
+)
 from vizwidgets.methods.deepdream import deepdream
 from vizwidgets.methods.filters import colour_opponency, first_layer_filters, layer_weights, orientation
 from vizwidgets.methods.images import caricature, invert, visualize
+from vizwidgets.methods.occlusion import occlusion
 from vizwidgets.methods.presets import EFFORTS, PRESETS
 
 # What makes a result: `rerun` finds it by its name.
 METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
     activation_maps, first_layer_filters, layer_weights, visualize, caricature, invert, deepdream, fgsm, pgd, fool,
+    saliency, guided_backprop, deconvnet, smoothgrad, integrated_gradients, gradcam, guided_gradcam, occlusion,
 )}
 
 __all__ = [
-    "EFFORTS", "METHODS", "PRESETS", "activation_maps", "caricature", "colour_opponency", "deepdream", "fgsm",
-    "first_layer_filters", "fool", "invert", "layer_weights", "orientation", "pgd", "visualize",
+    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "activation_maps", "caricature", "colour_opponency", "deconvnet",
+    "deepdream", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop", "guided_gradcam", "integrated_gradients",
+    "invert", "layer_weights", "occlusion", "orientation", "pgd", "saliency", "smoothgrad", "visualize",
 ]  # fmt: skip

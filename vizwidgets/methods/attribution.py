@@ -195,7 +195,8 @@ def integrated_gradients(
         (image - dark) * _mean_gradient(net, of_image(target, i), dark + at * (image - dark), share)
         for i, (image, dark) in enumerate(zip(x, start, strict=True))
     ]
-    options = {"target": target, "baseline": baseline if isinstance(baseline, float) else start.clone(), "steps": steps, "kind": kind}
+    kept = baseline if isinstance(baseline, (int, float)) else start.clone()
+    options = {"target": target, "baseline": kept, "steps": steps, "kind": kind}
     return _attribution(net, "integrated_gradients", x, torch.stack(values), _scores(net, target, x), kind, options)
 
 

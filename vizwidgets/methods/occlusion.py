@@ -66,7 +66,7 @@ def occlusion(
     images : Tensor or Image
         (B, C, H, W) in [0, 1].
     target : Target, or several
-        Of several, which take one image, each gets a map.
+        Several take one image, and each gets a map; or one image for each.
     window : int or (int, int), optional
         Height and width in pixels; by default a seventh of the image.
     stride : int or (int, int), optional
@@ -100,23 +100,20 @@ def occlusion(
     net, x = as_net(net), pixels(images)
     cases = _cases(net, x, target)
     size = (x.shape[2], x.shape[3])
-    window = _pair("window", window if window is not None else tuple(max(1, s // 7) for s in size))
-    stride = _pair("stride", stride if stride is not None else tuple(max(1, w // 4) for w in window))
+    window = _pair("window", window if window is not None else (max(1, size[0] // 7), max(1, size[1] // 7)))
+    stride = _pair("stride", stride if stride is not None else (max(1, window[0] // 4), max(1, window[1] // 4)))
     if window[0] > size[0] or window[1] > size[1]:
         raise ValueError(f"the window is at most the image, {size[0]}×{size[1]} pixels, not {window[0]}×{window[1]}")
     cover = filling(x, fill, seed)
-    counts = tuple(ceil((s - w) / t) + 1 for s, w, t in zip(size, window, stride, strict=True))
+    counts = (ceil((size[0] - window[0]) / stride[0]) + 1, ceil((size[1] - window[1]) / stride[1]) + 1)
     boxes = [(i * stride[0], j * stride[1], i * stride[0] + window[0], j * stride[1] + window[1])
              for i in range(counts[0]) for j in range(counts[1])]  # fmt: skip
     at_once = min(AT_ONCE, images_at_once(net, size))
     total = ceil(len(boxes) / at_once)
-    scale = -1.0 if only_window else 1.0
 
     def slide() -> Iterator[OcclusionStep]:
-        # What is compared with: the whole image, or nothing but the fill.
-        bare = cover if only_window else x
-        base = torch.cat([_scores(net, aims, bare[i : i + 1])[:, 0] for i, aims in cases])
-        scores = base if not only_window else torch.cat([_scores(net, aims, x[i : i + 1])[:, 0] for i, aims in cases])
+        scores, bare = (torch.cat([_scores(net, aims, v[i : i + 1])[:, 0] for i, aims in cases]) for v in (x, cover))
+        base, sign = (bare, -1) if only_window else (scores, 1)
         drops = torch.full((len(base), len(boxes)), torch.nan, dtype=base.dtype)
         for index in range(1, total + 1):
             chosen = _next(drops, counts, at_once)
@@ -124,7 +121,7 @@ def occlusion(
             for i, aims in cases:
                 hidden = torch.stack([_hidden(x[i], cover[i], boxes[k], only_window) for k in chosen])
                 found.append(_scores(net, aims, hidden))
-            drops[:, chosen] = scale * (base[:, None] - torch.cat(found))
+            drops[:, chosen] = sign * (base[:, None] - torch.cat(found))
             guess = _estimate(drops.view(-1, *counts))
             known = drops.nan_to_num(-torch.inf).amax(1)
             done = float((~drops[0].isnan()).float().mean())
@@ -139,7 +136,9 @@ def occlusion(
         options["fill"] = fill
 
     def finish(last: OcclusionStep) -> Attribution:
-        return Attribution(last.map, last.scores["score"], recipe=make_recipe(net, "occlusion", inputs, options))
+        recipe = make_recipe(net, "occlusion", inputs, options)
+        recipe["taken"] = last.index
+        return Attribution(last.map, last.scores["score"], recipe=recipe)
 
     return Run(slide(), total, finish)
 
@@ -169,12 +168,12 @@ def filling(images: Tensor, fill: str | float | Tensor | Image, seed: int = 0) -
 
 def _cases(net: Net, x: Tensor, target: Target | Sequence[Target]) -> list[tuple[int, list[Target]]]:
     """Images by number, and the targets of each."""
-    if isinstance(target, Target):
-        aim = target.resolve(net)
-        return [(i, [of_image(aim, i)]) for i in range(len(x))]
-    if len(x) != 1:
-        raise ValueError(f"several targets take one image, not {len(x)}")
-    return [(0, [t.resolve(net) for t in Each(tuple(target)).targets])]
+    aim = (target if isinstance(target, Target) else Each(tuple(target))).resolve(net)
+    if isinstance(aim, Each) and len(x) == 1:
+        return [(0, list(aim.targets))]
+    if isinstance(aim, Each) and len(aim.targets) != len(x):
+        raise ValueError(f"several targets take one image, or one for each: {len(aim.targets)} targets for {len(x)} images")
+    return [(i, [of_image(aim, i)]) for i in range(len(x))]
 
 
 @torch.no_grad()
