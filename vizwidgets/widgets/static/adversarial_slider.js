@@ -1,6 +1,6 @@
 // Original, what it has become, their difference, the classes of both. What is turned goes to Python, one question at a time.
 
-const NOTCHES = 32, PATIENCE = 300;
+const NOTCHES = 32, PATIENCE = 600;
 
 function render({ model, el }) {
   const stop = new AbortController(), signal = stop.signal, view = Math.random().toString(36).slice(2);
@@ -50,10 +50,10 @@ function render({ model, el }) {
     if (!f.original) return;
     const a = bytes(f.original), b = bytes(f.changed);
     paint(difference.canvas, f, (i) => 128 + n * (b[i] - a[i]));      // clamped by the array it goes into
-    const reach = Math.floor(127 / n);
-    difference.what.textContent = f.largest > reach ? `grey: no change; beyond ${reach} cut off` : "grey: no change";
+    difference.what.textContent = "grey: no change";
     difference.canvas.ariaLabel = `the difference, ${n} times amplified`;
     if (!wishes.has("amplify")) amplify.value = n;
+    describe();
   }
 
   // --- classes: a row each, two bars in it
@@ -94,14 +94,18 @@ function render({ model, el }) {
     while (rows.children.length > f.rows.length) rows.lastChild.remove();
     while (rows.children.length < f.rows.length) rows.append(row(rows.children.length));
     f.rows.forEach((r, i) => rows.children[i].say(r));
-    const others = f.channels === 1 || f.channels === 3 ? "" : `; shown: the mean of its ${f.channels} channels`;
-    size.textContent = f.largest === 0 ? `Nothing is changed${others}.`
-      : `Largest change: ${f.largest} of 255 levels; ${(100 * f.share).toFixed(0)} % of the pixels; length ${number(f.length)}${others}. In 8 bits, as saved.`;
     if (f.done) verdict.textContent = was === is ? `Still ${nameOf(was)}` : `Now ${nameOf(is)}, no longer ${nameOf(was)}`;
     progress.textContent = f.done ? "" : `step ${f.taken} of ${f.steps}`;
     save.disabled = !f.taken;
     el.dataset.seq = f.seq; el.dataset.done = f.done;
     requestAnimationFrame(next);
+  }
+  function describe() {
+    const f = get("frame"), reach = Math.floor(127 / get("amplify"));
+    const others = f.channels === 1 || f.channels === 3 ? "" : `; shown: the mean of its ${f.channels} channels`;
+    size.textContent = f.largest === 0 ? `Nothing is changed${others}.`
+      : `Largest change: ${f.largest} of 255 levels${f.largest > reach ? ` (the difference shows up to ${reach})` : ""}; ${percent(f.share)} of the pixels;`
+        + ` length ${number(f.length)}${others}. In 8 bits, as saved.`;
   }
 
   // --- knobs
