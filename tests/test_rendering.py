@@ -128,13 +128,19 @@ def test_an_orthogonal_layer_is_inverted_exactly() -> None:
     module = nn.Sequential(mixing, nn.Flatten(), nn.Linear(3 * 16 * 16, 2))
     of = vw.as_net(module, size=16)
     x = 0.1 + 0.8 * torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    found = vw.invert(of, x, "0", steps=30, smooth=0).result()
-    assert (found.image - x).abs().max() < 1e-4
+    found = vw.invert(of, x, "0", steps=600, smooth=0).result()  # noise is the hardest: as much fine detail as broad areas
+    assert (found.image - x).abs().max() < 1e-3
 
 
 def test_early_layers_keep_more_of_an_image_than_late_ones(flowers, x) -> None:
     error = [(vw.invert(flowers, x, layer, steps=120).result().image - x).square().mean().item() for layer in ("stem.conv", "stage4")]
-    assert error[0] < error[1] / 4
+    assert error[0] < error[1] / 10
+
+
+def test_a_middle_layer_gives_back_colours_and_brightness(flowers, x) -> None:
+    # On the pixels the same loss ends in as small a distance of the activations, with both of them lost.
+    found = vw.invert(flowers, x, "stage2", steps=120).result().image
+    assert (found - x).square().mean() < 0.2 * x.var()
 
 
 def test_a_caricature_goes_where_the_activations_point(flowers, x) -> None:
