@@ -1,6 +1,6 @@
 // Original, what it has become, their difference, the classes of both. What is turned goes to Python, one question at a time.
 
-const NOTCHES = 32, PATIENCE = 600;
+const NOTCHES = 32, PATIENCE = 600, HOLD = 1500;      // milliseconds
 
 function render({ model, el }) {
   const stop = new AbortController(), signal = stop.signal, view = Math.random().toString(36).slice(2);
@@ -10,20 +10,22 @@ function render({ model, el }) {
 
   // --- asking: the newest value of each knob, when the last answer has been painted
   const wishes = new Map();
-  let asked = 0;
+  let asked = 0, held = 0;
   function ask(name, value) {
+    clearTimeout(held);      // what is being turned is not set from here; an old answer would move it under the hand
+    held = setTimeout(() => { held = 0; knobs(); }, HOLD);
     wishes.set(name, value);
     if (!asked) next();
   }
   function next() {
     clearTimeout(asked);
     asked = 0;
-    if (!wishes.size) { knobs(); return; }
+    if (!wishes.size) return;
     for (const [name, value] of wishes) model.send({ cmd: "set", name, value });
     wishes.clear();
     asked = setTimeout(next, PATIENCE);
   }
-  signal.addEventListener("abort", () => clearTimeout(asked));
+  signal.addEventListener("abort", () => { clearTimeout(asked); clearTimeout(held); });
 
   // --- pictures
   const verdict = make("div", { class: "vw-title", role: "status" });
@@ -52,7 +54,7 @@ function render({ model, el }) {
     paint(difference.canvas, f, (i) => 128 + n * (b[i] - a[i]));      // clamped by the array it goes into
     difference.what.textContent = "grey: no change";
     difference.canvas.ariaLabel = `the difference, ${n} times amplified`;
-    if (!wishes.has("amplify")) amplify.value = n;
+    amplify.value = n;
     describe();
   }
 
@@ -64,7 +66,7 @@ function render({ model, el }) {
     const value = make("span", { class: "vw-bar-value" });
     const tracks = make("span", {}, make("div", { class: "vw-bar-track" }, before), make("div", { class: "vw-bar-track" }, after));
     const button = focusable(make("button", { type: "button", class: "vw-bar-row" }, name, tracks, value));
-    on(button, "click", () => ask("target", get("frame").rows[place].index));
+    on(button, "click", () => { target.value = button.dataset.index; ask("target", Number(target.value)); });
     button.say = (r) => {
       name.textContent = name.title = nameOf(r.index);
       before.style.width = `${100 * r.before}%`; after.style.width = `${100 * r.after}%`;
@@ -110,21 +112,19 @@ function render({ model, el }) {
 
   // --- knobs
   function slider(name, label, least, most) {
-    const range = focusable(make("input", { type: "range", min: least, max: most, step: 1 })), value = make("output");
+    const range = focusable(make("input", { type: "range", min: least, max: most, step: 1, "aria-label": label })), value = make("output");
+    function say(at = Number(range.value)) { value.textContent = texts[name](at); range.setAttribute("aria-valuetext", value.textContent); }
     on(range, "input", () => { ask(name, Number(range.value)); say(); });
-    function say() { value.textContent = texts[name](Number(range.value)); range.setAttribute("aria-valuetext", value.textContent); }
     const node = make("label", {}, make("span", {}, label), range, value);
-    return { node, range, set(at, max = most) { range.max = Math.max(max, Math.ceil(at)); range.value = at; say(); } };
+    return { node, say, set(at) { range.max = Math.max(most, Math.ceil(at)); range.value = at; say(at); } };      // it need not lie on a notch
   }
-  // What Python holds need not lie on a notch.
-  const near = (n) => { const at = notches(); return Math.abs(at - n) <= 0.5 ? at : n; };
   const notches = () => get("eps") / (get("norm") === "inf" ? 1 / 255 : 0.1);
   const texts = {
-    eps: (n) => (norm.value === "inf" ? `${Math.round(100 * near(n)) / 100} / 255` : String(Math.round(10 * near(n)) / 100)),
+    eps: (n) => (norm.value === "inf" ? `${Math.round(100 * n) / 100} / 255` : String(Math.round(10 * n) / 100)),
     steps: (n) => (n === 1 ? "1, FGSM" : String(n)),
   };
   const eps = slider("eps", "eps", 0, NOTCHES), steps = slider("steps", "steps", 1, 40);
-  const norm = on(focusable(make("select")), "change", () => ask("norm", norm.value));
+  const norm = on(focusable(make("select")), "change", () => { ask("norm", norm.value); eps.say(); });
   norm.append(make("option", { value: "inf" }, "L∞: each pixel"), make("option", { value: "2" }, "L2: length of it all"));
   const target = on(focusable(make("select")), "change", () => ask("target", target.value === "" ? null : Number(target.value)));
   const pick = (name, node) => make("label", {}, make("span", {}, name), node);
@@ -140,15 +140,14 @@ function render({ model, el }) {
       target.replaceChildren(make("option", { value: "" }, index < 0 && aim ? aim : `away from ${nameOf(own)}`),
         ...classes.map((name, i) => make("option", { value: i }, `to ${name}`)));
     }
-    if (!wishes.has("target")) target.value = index < 0 ? "" : index;
+    if (!held) target.value = index < 0 ? "" : index;
     [...rows.children].forEach((r) => r.setAttribute("aria-pressed", String(Number(r.dataset.index) === index)));
   }
   function knobs() {
-    if (asked) return;      // else the slider would jump back under the hand
-    norm.value = get("norm");
-    eps.set(notches(), NOTCHES); steps.set(get("steps"), 40);
     classes();
-    drawDifference();
+    if (held) return;
+    norm.value = get("norm");
+    eps.set(notches()); steps.set(get("steps"));
   }
 
   const controls = make("div", {},
@@ -169,7 +168,8 @@ function render({ model, el }) {
   };
   model.on("msg:custom", receive);
   signal.addEventListener("abort", () => model.off("msg:custom", receive));
-  for (const name of ["eps", "steps", "norm", "amplify", "about"]) listen(model, `change:${name}`, knobs, signal);
+  for (const name of ["eps", "steps", "norm", "about"]) listen(model, `change:${name}`, knobs, signal);
+  listen(model, "change:amplify", drawDifference, signal);
   listen(model, "change:frame", draw, signal, true);
   knobs();
   return () => stop.abort();
