@@ -96,6 +96,14 @@ def test_a_long_way_is_thinned_out() -> None:
     assert torch.equal(result.frames[-1], (result.image * 255).round().to(torch.uint8))
 
 
+def test_a_zoom_shows_finished_dreams_only(flowers, x) -> None:
+    run = vw.deepdream(flowers, x, "stage2", steps=3, octaves=3, zoom=2)
+    dreams = [step.image for step in run if step.index % 9 == 0]
+    frames = run.result().frames
+    assert len(frames) == len(dreams) == 3
+    assert all(torch.equal(f, (d * 255).round().to(torch.uint8)) for f, d in zip(frames, dreams, strict=True))
+
+
 @pytest.mark.parametrize("name", vw.PRESETS)
 def test_every_preset_raises_the_score(name, flowers) -> None:
     result = vw.visualize(flowers, vw.Logit("tulip"), steps=40, preset=name, batch=2).result()
