@@ -83,7 +83,7 @@ def test_drag_keys_and_the_file(notebook, tmp_path):
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelector('.vw-pairs [aria-pressed=true] .vw-bar-name')?.textContent === 'rose'")
     assert book.python("print(json.dumps([slider.target == vw.Logit(2), slider.wait(20), slider.error]))") == [True, True, ""]
-    assert page.get_by_label("target", exact=True).locator("option:checked").text_content() == "to rose"
+    assert page.get_by_label("target", exact=True).evaluate("(s) => s.selectedOptions[0]?.textContent") == "to rose"
     page.get_by_label("target", exact=True).select_option(label="away from poppy")
     page.wait_for_function("() => !document.querySelector('.vw-pairs [aria-pressed=true]')")
     page.get_by_label("eps", exact=True).focus()

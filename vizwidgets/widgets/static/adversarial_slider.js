@@ -124,9 +124,9 @@ function render({ model, el }) {
     steps: (n) => (n === 1 ? "1, FGSM" : String(n)),
   };
   const eps = slider("eps", "eps", 0, NOTCHES), steps = slider("steps", "steps", 1, 40);
-  const norm = on(focusable(make("select")), "change", () => { ask("norm", norm.value); eps.say(); });
+  const norm = on(focusable(make("select", { "aria-label": "norm" })), "change", () => { ask("norm", norm.value); eps.say(); });
   norm.append(make("option", { value: "inf" }, "L∞: each pixel"), make("option", { value: "2" }, "L2: length of it all"));
-  const target = on(focusable(make("select")), "change", () => ask("target", target.value === "" ? null : Number(target.value)));
+  const target = on(focusable(make("select", { "aria-label": "target" })), "change", () => ask("target", target.value === "" ? null : Number(target.value)));
   const pick = (name, node) => make("label", {}, make("span", {}, name), node);
   const save = on(focusable(make("button", { type: "button", title: "save the changed picture, with its recipe inside" }, "Save as PNG")), "click", () => {
     model.send({ cmd: "save", view });
@@ -135,12 +135,13 @@ function render({ model, el }) {
 
   function classes() {
     const { classes = [], own = 0, index = -1, aim = "" } = get("about"), key = JSON.stringify([classes, own, index < 0 ? aim : ""]);
+    const chosen = held ? target.value : index < 0 ? "" : String(index);
     if (target.dataset.key !== key) {
       target.dataset.key = key;
       target.replaceChildren(make("option", { value: "" }, index < 0 && aim ? aim : `away from ${nameOf(own)}`),
         ...classes.map((name, i) => make("option", { value: i }, `to ${name}`)));
     }
-    if (!held) target.value = index < 0 ? "" : index;
+    target.value = chosen;
     [...rows.children].forEach((r) => r.setAttribute("aria-pressed", String(Number(r.dataset.index) === index)));
   }
   function knobs() {
