@@ -84,6 +84,7 @@ def test_an_image_optimizer_starts_again_when_the_target_changes() -> None:
     assert [run.step() for _ in range(5)][-1].scores["score"] > -1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layer", ["stem", "head"])
 def test_an_inversion_never_shows_a_worse_image_than_before(layer: str) -> None:
     net = vw.load("flowers")

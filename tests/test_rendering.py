@@ -128,6 +128,7 @@ def test_a_run_starts_from_an_image(flowers, x) -> None:
         assert (first.image - x).abs().max() < 1 / 255
 
 
+@pytest.mark.long
 def test_an_orthogonal_layer_is_inverted_exactly() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -140,11 +141,13 @@ def test_an_orthogonal_layer_is_inverted_exactly() -> None:
     assert (found.image - x).abs().max() < 1e-3
 
 
+@pytest.mark.long
 def test_early_layers_keep_more_of_an_image_than_late_ones(flowers, x) -> None:
     error = [(vw.invert(flowers, x, layer, steps=120).result().image - x).square().mean().item() for layer in ("stem.conv", "stage4")]
     assert error[0] < error[1] / 10
 
 
+@pytest.mark.long
 def test_a_middle_layer_gives_back_colours_and_brightness(flowers, x) -> None:
     # On the pixels the same loss ends in as small a distance of the activations, with both of them lost.
     found = vw.invert(flowers, x, "stage2", steps=120).result().image
@@ -235,6 +238,7 @@ def test_only_what_the_mask_allows_changes(flowers, x) -> None:
     assert torch.equal(vw.rerun(result).image, result.image)
 
 
+@pytest.mark.long
 def test_fooling_images_reach_their_confidence_and_then_rest(flowers) -> None:
     run = vw.fool(flowers, vw.Logit("daisy"), batch=2, steps=150)
     steps = list(run)

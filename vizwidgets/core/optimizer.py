@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from .errors import unknown
 from .lbfgs import Lbfgs
 from .memory import images_at_once
-from .net import Net, as_net, evaluating
+from .modes import evaluating
+from .net import Net, as_net
 from .optimize import image_gradient, read
 from .params import Params, PixelImage
 from .pixel_rules import PixelRule
