@@ -184,7 +184,8 @@ def test_a_slow_network_shows_how_far_it_is(gated, monkeypatch):
     assert seen == [(1, 3, False), (2, 3, False), (3, 3, True)]
 
 
-def test_closed_in_the_middle(gated):
+def test_closed_in_the_middle(gated, monkeypatch):
+    monkeypatch.setattr("vizwidgets.widgets.adversarial_slider.PAUSE", 1000.0)      # nothing is shown before the end
     slider, module = gated
     before, passes = slider.frame, module.passes
     slider.steps = 50
