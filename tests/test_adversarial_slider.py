@@ -369,6 +369,8 @@ def test_a_class_keeps_its_row():
     assert class_rows(new, before, after.flip(0), -1, 4)[0] == 0
     assert class_rows(new, before, before, -1, 4) == new, "nobody leaves without need"
     assert 5 in class_rows(rows, before, before, 5, 4)
+    after = torch.tensor([0.3, 0.05, 0.05, 0.05, 0, 0, 0, 0.55])
+    assert class_rows([0, 1, 2, 5], before, after, 5, 4) == [0, 1, 7, 5], "the class to win stays, small as it is"
     assert class_rows([], before[:2], before[:2], 1, 4) == [0, 1]
 
 
