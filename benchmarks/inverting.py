@@ -20,8 +20,8 @@ from .timing import table
 
 # The paper's learning rates, step by step.
 RATES = [0.004] * 100 + [0.0004] * 200 + [0.00004] * 100
-# By layer: the paper's weight of total variation for early, middle and late layers, and the factor on the learning rate with which
-# the schedule does best, of 0.1, 0.3, 1, 3 and 10: it was made for another network, and would diverge on some layers of these.
+# By layer: the paper's weight of total variation for early, middle and late layers, and a factor on the learning rate that suits the
+# schedule here. It was made for another network: on some layers of these it would diverge. Tried on one picture each.
 LAYERS = {
     "flowers": {"stem": (1, 3), "stage2": (10, 1), "stage4": (100, 0.3), "head": (100, 0.1)},
     "squeezenet1_1": {"features.4": (1, 3), "features.7": (10, 3), "features.12": (100, 0.3), "classifier": (100, 0.3)},
@@ -68,6 +68,7 @@ def ours(net: vw.Net, x: Tensor, layer: str) -> Iterator[tuple[float, Tensor]]:
 
 def compare(net: vw.Net, x: Tensor, layer: str, smooth: float, factor: float, length: float) -> dict[str, float]:
     """Final errors of both after the same time, distances of the pictures, and the part of the time until ours is as good."""
+    vw.invert(net, x, layer, steps=2).result()  # what is done but once is not counted
     runs = {"ours": ours(net, x, layer), "published": published(net, x, layer, smooth, factor, length)}
     used = dict.fromkeys(runs, 0.0)
     last: dict[str, tuple[float, Tensor]] = {}
@@ -124,7 +125,8 @@ def measure() -> str:
         "`invert` as it comes, and the schedule of Mahendran and Vedaldi (2015: 400 steps with momentum, written by hand after their own "
         "code), for the same time, medians. Error: squared distance of the activations over their squared length, of their pictures "
         "before they are clipped. Picture: squared distance of the pixels over their variance. The schedule was made for another "
-        "network, so its learning rate is multiplied by what suits it best here (tried: 0.1, 0.3, 1, 3, 10)."
+        "network, so its learning rate is multiplied by a factor that suits it here (tried on one picture, from 0.3 to 3 at least: the "
+        "others diverge or gain less than a third)."
     )
     return f"## inversion at equal time\n\n{about}\n\n" + table(head, rows)
 
