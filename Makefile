@@ -17,20 +17,21 @@ $(READY): pyproject.toml
 lab: $(READY)       ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab $(ROOT) notebooks/00_first_look.ipynb
 
-test: check         ## everything: lint, types, fast tests, browser, notebooks
+test: check         ## everything: lint, types, fast tests, long ones, browser, notebooks
+	$(BIN)/python -m pytest tests -m "long and not slow" -n 2
 	$(BIN)/python -m pytest tests -m "browser and not slow"
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg -n 2 --dist loadfile notebooks
 
 check: $(READY)     ## lint, types and the fast tests
 	$(BIN)/ruff check vizwidgets vizwidgets_command tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests -m "not browser and not slow" -n 2
+	$(BIN)/python -m pytest tests -m "not browser and not long and not slow" -n 2
 
 check-oldest:       ## the fast tests with the oldest version of every dependency
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python tests/oldest.py > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt --editable ".[test]"
-	$(OLDEST)/bin/python -m pytest tests -m "not browser and not slow" -n 2
+	$(OLDEST)/bin/python -m pytest tests -m "not browser and not long and not slow" -n 2
 
 bench: $(READY)     ## measure; writes benchmarks/results.md
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"

@@ -13,7 +13,8 @@ CELLS = (
     "from vizwidgets.widgets.top_classes import TopClasses\nnet, x = explorer.net, explorer.image\nexplorer",
     "vw.LayerPicker(net, 'stage2')", "vw.ChannelGrid(net, x, 'stage2', overlay=True)", "vw.ChannelGrid(net, x, 'head')",
     "vw.FilterGrid(net, x, 'stem')", "vw.FilterGrid(net, x, 'stage2.0.conv1')", "ImageChooser(net)", "TopClasses(net, x)",
-    "vw.ChannelGrid()", "vw.LayerPicker()", "vw.FilterGrid()", "TopClasses()",
+    "vw.ChannelGrid()", "vw.LayerPicker()", "vw.FilterGrid()", "TopClasses()", "vw.AdversarialSlider()",
+    "slider = vw.AdversarialSlider(net, x, steps=2)\nslider.error = 'no class rse; did you mean rose?'\nslider.wait()\nslider",
     "grid = vw.ChannelGrid(net, x, 'stage3')\ngrid.error, grid.busy = 'There is no layer stag2; did you mean stage2?', True\ngrid",
 )  # fmt: skip
 OUTPUTS = ".jp-OutputArea-output:has(.vw)"

@@ -207,6 +207,7 @@ def test_interrupted_early(monkeypatch):
     assert main(["lab"]) == 130
 
 
+@pytest.mark.long
 def test_an_unknown_network_ends_before_a_server_starts(tmp_path):
     """All the way: another process looks, its one line is what is shown, and its failure is the command's."""
     done = subprocess.run([sys.executable, "-m", "vizwidgets_command", "app", "flouers", "--no-browser"], capture_output=True, text=True,

@@ -325,6 +325,7 @@ def test_images_compare_by_their_pixels() -> None:
     assert PILImage.open(io.BytesIO(a._repr_png_())).size == (4, 4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["jpeg", "png"])
 def test_a_very_large_picture_is_read_smaller(kind: str) -> None:
     # 20 million pixels: left dark, right bright, a bright strip on top; lies on its side by EXIF.

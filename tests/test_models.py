@@ -76,6 +76,7 @@ def test_metadata(name):
     assert recipe.held_out_images >= 1000
 
 
+@pytest.mark.long
 def test_flowers_are_recognised():
     net, metadata = build("flowers")
     assert metadata["accuracy"] >= 0.97
@@ -134,6 +135,7 @@ def test_files_are_small_and_hold_no_code(monkeypatch):
     assert sum(sizes) < 12e6
 
 
+@pytest.mark.long
 def test_training_makes_the_same_network_again(tmp_path, monkeypatch):
     recipe = Recipe("tiny", seed=5, epochs=1, batch_size=12, train_images=24, held_out_images=12)
     state, threads = torch.get_rng_state(), torch.get_num_threads()

@@ -10,6 +10,7 @@ from torch import nn
 
 import vizwidgets as vw
 from vizwidgets.core import memory, optimizer
+from vizwidgets.core.lbfgs import Lbfgs
 from vizwidgets.core.optimizer import OPTIMIZERS, ImageOptimizer
 from vizwidgets.core.params import FourierImage, PixelImage
 from vizwidgets.core.pixel_rules import ClipContribution, ClipNorm, Decay, PeriodicBlur
@@ -61,7 +62,7 @@ def test_it_is_a_plain_loop(name: str) -> None:
     run = ImageOptimizer(of, vw.Logit(3) - 2 * TotalVariation(), PixelImage(init), optimizer=name, lr=0.01, redirect=0)
     values = init.clone().requires_grad_()
     plain = {"adam": lambda: torch.optim.Adam([values], lr=0.01), "sgd": lambda: torch.optim.SGD([values], lr=0.01, momentum=0.9),
-             "lbfgs": lambda: torch.optim.LBFGS([values], lr=0.01, max_iter=1, history_size=10)}[name]()  # fmt: skip
+             "lbfgs": lambda: Lbfgs([values], lr=0.01)}[name]()  # fmt: skip
     module = make("functional").eval().double()
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (of.mean, of.std))
 

@@ -96,6 +96,14 @@ def test_a_long_way_is_thinned_out() -> None:
     assert torch.equal(result.frames[-1], (result.image * 255).round().to(torch.uint8))
 
 
+def test_a_zoom_shows_finished_dreams_only(flowers, x) -> None:
+    run = vw.deepdream(flowers, x, "stage2", steps=3, octaves=3, zoom=2)
+    dreams = [step.image for step in run if step.index % 9 == 0]
+    frames = run.result().frames
+    assert len(frames) == len(dreams) == 3
+    assert all(torch.equal(f, (d * 255).round().to(torch.uint8)) for f, d in zip(frames, dreams, strict=True))
+
+
 @pytest.mark.parametrize("name", vw.PRESETS)
 def test_every_preset_raises_the_score(name, flowers) -> None:
     result = vw.visualize(flowers, vw.Logit("tulip"), steps=40, preset=name, batch=2).result()
@@ -120,6 +128,7 @@ def test_a_run_starts_from_an_image(flowers, x) -> None:
         assert (first.image - x).abs().max() < 1 / 255
 
 
+@pytest.mark.long
 def test_an_orthogonal_layer_is_inverted_exactly() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -128,13 +137,21 @@ def test_an_orthogonal_layer_is_inverted_exactly() -> None:
     module = nn.Sequential(mixing, nn.Flatten(), nn.Linear(3 * 16 * 16, 2))
     of = vw.as_net(module, size=16)
     x = 0.1 + 0.8 * torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    found = vw.invert(of, x, "0", steps=30, smooth=0).result()
-    assert (found.image - x).abs().max() < 1e-4
+    found = vw.invert(of, x, "0", steps=600, smooth=0).result()  # noise is the hardest: as much fine detail as broad areas
+    assert (found.image - x).abs().max() < 1e-3
 
 
+@pytest.mark.long
 def test_early_layers_keep_more_of_an_image_than_late_ones(flowers, x) -> None:
     error = [(vw.invert(flowers, x, layer, steps=120).result().image - x).square().mean().item() for layer in ("stem.conv", "stage4")]
-    assert error[0] < error[1] / 4
+    assert error[0] < error[1] / 10
+
+
+@pytest.mark.long
+def test_a_middle_layer_gives_back_colours_and_brightness(flowers, x) -> None:
+    # On the pixels the same loss ends in as small a distance of the activations, with both of them lost.
+    found = vw.invert(flowers, x, "stage2", steps=120).result().image
+    assert (found - x).square().mean() < 0.2 * x.var()
 
 
 def test_a_caricature_goes_where_the_activations_point(flowers, x) -> None:
@@ -221,6 +238,7 @@ def test_only_what_the_mask_allows_changes(flowers, x) -> None:
     assert torch.equal(vw.rerun(result).image, result.image)
 
 
+@pytest.mark.long
 def test_fooling_images_reach_their_confidence_and_then_rest(flowers) -> None:
     run = vw.fool(flowers, vw.Logit("daisy"), batch=2, steps=150)
     steps = list(run)

@@ -60,6 +60,7 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel):
     assert wheel.stat().st_size < 10e6
 
 
+@pytest.mark.long
 def test_the_source_distribution_makes_the_same_wheel(wheel, tmp_path):
     with tarfile.open(build(ROOT, tmp_path / "sdist", "sdist")) as tar:
         names = {n.partition("/")[2] for n in tar.getnames()}

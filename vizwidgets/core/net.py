@@ -6,8 +6,7 @@ import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite, isqrt
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from .errors import unknown
 from .hooks import first_tensor
 from .layers import LayerTable, layer_table
+from .modes import evaluating
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _USUAL_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 48, 16, 512)
@@ -271,31 +271,6 @@ def as_net(
         dict(layouts or {}),
         name or type(module).__name__,
     )
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the length of the body; every flag is put back."""
-    training = _training(module)
-    for m in training:
-        m.training = False
-    try:
-        yield
-    finally:
-        for m in training:
-            m.training = True
-
-
-def _training(module: nn.Module) -> list[nn.Module]:
-    # By hand: `module.modules()` takes several times as long, and this is done twice in every step of an optimization.
-    found, ahead = [], [module]
-    while ahead:
-        m = ahead.pop()
-        if m.training:
-            found.append(m)
-        if m._modules:
-            ahead.extend(child for child in m._modules.values() if child is not None)
-    return found
 
 
 def check_finite(module: nn.Module, what: str) -> None:

@@ -11,7 +11,8 @@ from PIL import Image as PILImage
 from torch import Tensor, nn
 
 from .capture import activations, extract
-from .net import Net, as_net, evaluating
+from .modes import evaluating
+from .net import Net, as_net
 from .targets import INPUT, OUTPUT, Target
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,10 @@ from PIL import Image as PILImage
 from torch import Tensor, nn
 
 from .errors import unknown
+from .lbfgs import Lbfgs
 from .memory import images_at_once
-from .net import Net, as_net, evaluating
+from .modes import evaluating
+from .net import Net, as_net
 from .optimize import image_gradient, read
 from .params import Params, PixelImage
 from .pixel_rules import PixelRule
@@ -23,42 +25,10 @@ from .results import sheet
 from .targets import Target, terms
 from .transforms import RandomView, Transform
 
-
-class _Lbfgs(torch.optim.LBFGS):
-    """One evaluation a step, without a line search: then a step costs what it costs with Adam.
-
-    Near an optimum rounding spoils its memory and it may leap away; when more than half of what was gained is lost, it goes
-    back to the best values so far and starts with an empty memory. Its first steps may overshoot: they teach it the scale.
-    """
-
-    LEARNING = 10
-
-    def __init__(self, values: list[Tensor], lr: float) -> None:
-        super().__init__(values, lr=lr, max_iter=1, max_eval=1, history_size=10, tolerance_grad=0, tolerance_change=0)
-        self._best: tuple[Tensor, Tensor] | None = None
-        self._first: Tensor | None = None
-        self._age = 0
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        loss, (values,) = closure(), self.param_groups[0]["params"]
-        self._age += 1
-        if self._best is None or self._first is None:
-            self._first, self._best = loss, (loss, values.clone())
-        elif self._age > self.LEARNING and loss - self._best[0] > 0.5 * (self._first - self._best[0]):
-            values.copy_(self._best[1])
-            self.state.clear()
-            self._age = 0
-            return loss
-        elif loss < self._best[0]:
-            self._best = loss, values.clone()
-        return super().step(lambda: loss)
-
-
 OPTIMIZERS: dict[str, Any] = {
     "adam": lambda values, lr: torch.optim.Adam(values, lr=lr),
     "sgd": lambda values, lr: torch.optim.SGD(values, lr=lr, momentum=0.9),
-    "lbfgs": _Lbfgs,
+    "lbfgs": Lbfgs,
 }
 # What may be changed between two steps; each change is written down.
 CHANGEABLE = ("target", "lr", "transforms", "rules", "normalize")
@@ -105,7 +75,8 @@ class ImageOptimizer:
     lr : float
         Learning rate, in the units of the parameters.
     optimizer : str
-        "adam", "sgd" (with momentum 0.9) or "lbfgs" (each image with a memory of its own).
+        "adam", "sgd" (with momentum 0.9) or "lbfgs" (each image with a memory of its own; steps that lower the score are taken
+        back, so it wants a target without chance: no transforms).
     rules : sequence of PixelRule
         What is done to the pixels after each update; for `PixelImage` only.
     normalize : bool
@@ -194,6 +165,9 @@ class ImageOptimizer:
             if value != self._settings[name]:
                 self._settings[name] = value
                 self.changes.append([self.index, name, value])
+                for optimizer in self._optimizers:
+                    if isinstance(optimizer, Lbfgs) and name != "lr":
+                        optimizer.restart()
 
     def _gradient(self) -> tuple[dict[str, Tensor], Tensor]:
         """Scores by term, and the gradient of the target with respect to the values; some images at a time."""

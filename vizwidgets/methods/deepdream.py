@@ -44,7 +44,7 @@ def deepdream(
     lr : float
         Step in [0, 1] pixel units, for a gradient divided by its mean absolute value.
     zoom : int
-        So many times more: enlarge the middle of the dream by 5 % and dream on, into a sequence.
+        So many times more: enlarge the middle of the dream by 5 % and dream on. The result's `frames` are the finished dreams.
     seed : int
         Of the shifts between updates.
 
@@ -90,7 +90,11 @@ def deepdream(
                 base = _enlarged(dreamt)
 
     options = {"layer": layer, "steps": steps, "octaves": octaves, "scale": scale, "lr": lr, "zoom": zoom, "seed": seed}
-    return rendering_run(dream(), (zoom + 1) * octaves * steps, net, "deepdream", {"image": x}, options)
+    one = octaves * steps
+    # Of a sequence the finished dreams are shown: coarse octaves in between would flicker.
+    return rendering_run(
+        dream(), (zoom + 1) * one, net, "deepdream", {"image": x}, options, shown=lambda step: not zoom or step.index % one == 0
+    )
 
 
 def _update(net: Net, target: Target, images: Tensor, lr: float, random: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -139,7 +140,8 @@ def invert(
     """An image with the same activations as another: what a layer still knows of it.
 
     Minimises the squared distance of the activations over their squared length, plus `smooth` times the total variation, by
-    L-BFGS on the pixels.
+    L-BFGS on the Fourier coefficients. On the pixels, which change fine detail more readily than broad areas, the same loss
+    ends in pictures that have lost their colours and brightness in layers that still know them.
 
     Parameters
     ----------
@@ -156,7 +158,7 @@ def invert(
     Returns
     -------
     Run
-        Of `ImageStep`; its result is a `Rendering`.
+        Of `ImageStep`, whose image is the best of those scored so far; its result is a `Rendering`.
 
     References
     ----------
@@ -173,10 +175,26 @@ def invert(
     target: Target = -Distance(layer, reference)
     if smooth:
         target = target - float(smooth) * TotalVariation()
-    start = PixelImage(size=(x.shape[2], x.shape[3]), channels=x.shape[1], seed=seed)
+    start = FourierImage(size=(x.shape[2], x.shape[3]), channels=x.shape[1], seed=seed)
     optimizer = ImageOptimizer(net, target, start, optimizer="lbfgs", lr=lr, seed=seed)
     options = {"layer": layer, "steps": total, "smooth": smooth, "lr": lr, "seed": seed}
-    return rendering_run(optimizer, total, net, "invert", {"image": x}, options, optimizer)
+    return rendering_run(_best(optimizer), total, net, "invert", {"image": x}, options, optimizer)
+
+
+def _best(optimizer: ImageOptimizer) -> Iterator[ImageStep]:
+    """The steps of an optimizer of one image, each with the best image so far rather than the one just made."""
+    best: float | None = None
+    with torch.no_grad():
+        image = made = optimizer.image().clone()
+    changes = 0
+    for step in optimizer:
+        if len(optimizer.changes) > changes:  # another target has other scores
+            best, changes = None, len(optimizer.changes)
+        score = step.scores["score"].item()  # of the image before the update
+        if best is None or score > best:
+            best, image = score, made
+        made = step.image
+        yield replace(step, image=image)
 
 
 _preset = preset  # the option of that name hides the function

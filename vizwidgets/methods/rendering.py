@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -22,17 +22,19 @@ class History:
 
     def __init__(self) -> None:
         self.frames: list[Tensor] = []
-        self._every = 1
+        self._every, self._offered = 1, 0
         self._last: ImageStep | None = None
 
     def add(self, step: ImageStep) -> None:
         """Keep the images of a step, if it is one to keep."""
-        if (step.index - 1) % self._every:
+        place = self._offered
+        self._offered += 1
+        if place % self._every:
             return
         if len(self.frames) == MOST_FRAMES:
             self.frames = self.frames[::2]
             self._every *= 2
-            if (step.index - 1) % self._every:
+            if place % self._every:
                 return
         self.frames.append(_bytes(step))
         self._last = step
@@ -48,17 +50,19 @@ def _bytes(step: ImageStep) -> Tensor:
 
 def rendering_run(
     steps: Iterable[ImageStep], total: int, net: Net, method: str, inputs: dict[str, Any], options: dict[str, Any],
-    controls: Any = None,
+    controls: Any = None, shown: Callable[[ImageStep], bool] = lambda step: True,
 ) -> Run[ImageStep]:  # fmt: skip
     """A `Run` of image steps whose result is a `Rendering`.
 
-    `controls` is what may be changed between steps (an `ImageOptimizer`); its changes go into the recipe.
+    `controls` is what may be changed between steps (an `ImageOptimizer`); its changes go into the recipe. `shown` says of which
+    steps the way there is made.
     """
     history, scores = History(), []
 
     def watched() -> Iterator[ImageStep]:
         for step in steps:
-            history.add(step)
+            if shown(step):
+                history.add(step)
             scores.append(step.scores["score"])
             yield step
 

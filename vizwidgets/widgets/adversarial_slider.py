@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,22 @@ NOTCH = {"inf": 1 / 255, "2": 0.1}  # what the slider moves by
 PAUSE = 0.25  # seconds after which a slow attack shows how far it is
 
 
+@dataclass
+class _Attack:
+    net: Net
+    image: Image
+    original: Tensor
+    before: Tensor
+    run: Run[ImageStep] | None = None
+    after: Tensor | None = None
+
+
 class AdversarialSlider(VizWidget, AnyWidget):
     """An image changed against the network, beside the original; a slider says by how much.
 
     All of it is in 8 bits: the image is rounded first, then what has been made of it, and the probabilities are those of the
-    pictures that are shown and saved. Out of reach of 8 bits, small changes vanish.
+    pictures that are shown and saved. So changes below half a level vanish, and with norm "2" the length may come out a
+    little above `eps`.
 
     Parameters
     ----------
@@ -97,11 +109,7 @@ class AdversarialSlider(VizWidget, AnyWidget):
 
     def __init__(self, net: Net | nn.Module | None = None, image: Any = None, **options: Any) -> None:
         net = None if net is None else as_net(net)
-        self._original: Tensor | None = None
-        self._before: Tensor | None = None
-        self._after: Tensor | None = None
-        self._run: Run[ImageStep] | None = None
-        self._asked = self._begun = 0
+        self._attack: _Attack | None = None
         self._shown_at = 0.0
         self._rows: tuple[Any, list[int]] = (None, [])
         if "eps" not in options and options.get("norm") == "2":
@@ -109,7 +117,7 @@ class AdversarialSlider(VizWidget, AnyWidget):
         super().__init__(net=net, image=None if image is None else open_image(image, net), **options)
         self.on_msg(self._receive)
         self.now(self._begin)
-        self.observe(self._ask, ["net", "image", "target", "eps", "steps", "norm", "seed", "k"])
+        self.observe(lambda _: self.later(self._begin), ["net", "image", "target", "eps", "steps", "norm", "seed", "k"])
 
     @traitlets.validate("eps")
     def _bound(self, proposal: Any) -> float:
@@ -145,33 +153,27 @@ class AdversarialSlider(VizWidget, AnyWidget):
         elif name in ("steps", "amplify"):
             self.set_trait(name, int(value))  # type: ignore[arg-type]
 
-    def _ask(self, _change: Any) -> None:
-        self._asked += 1
-        self.later(self._begin)
-
     def _begin(self) -> None:
         """Look at the original and take a first step; the worker takes the others."""
-        self._begun, self._run = self._asked, None
-        net, image = self.net, self.image
+        net, image, self._attack = self.net, self.image, None
         if net is None or image is None:
-            self._original = self._before = self._after = None
             self.set_trait("adversarial", None)
             self.frame, self.about, self.error = {}, {}, ""
             return
         if len(image.pixels) != 1:
             raise ValueError(f"one image is changed at a time, not {len(image.pixels)}: image[:1], say")
         x = eight_bit(image.pixels)
-        before = probabilities(net, x)
-        target, about = self._aim(net, before)
-        run = pgd(net, x, target, eps=self.eps, norm=self.norm, steps=self.steps, seed=self.seed) if self.eps else None
-        self._original, self._before, self._run, self._shown_at = x, before, run, time.monotonic()
+        attack = _Attack(net, image, x, probabilities(net, x))
+        target, about = self._aim(net, attack.before)
+        if self.eps:
+            attack.run = pgd(net, x, target, eps=self.eps, norm=self.norm, steps=self.steps, seed=self.seed)
         if self._rows[0] != (net, image, self.k):
             self._rows = ((net, image, self.k), [])
-        self.about = about
-        if run is None:
-            self._show(x, before, 0, done=True)
-        elif self._step():
-            worker.play(self, self._advance)
+        self._attack, self._shown_at, self.about = attack, time.monotonic(), about
+        if attack.run is None:
+            self._show(attack, x)
+        elif self._step(attack):
+            worker.play(self, lambda: self._advance(attack))
 
     def _aim(self, net: Net, before: Tensor) -> tuple[Target, dict[str, Any]]:
         """What is raised, and what the page is told of it."""
@@ -188,53 +190,50 @@ class AdversarialSlider(VizWidget, AnyWidget):
         about = {"classes": [net.label(i) for i in range(len(before))], "own": own, "index": index, "aim": aim}
         return target, about
 
-    def _advance(self) -> bool:
+    def _advance(self, attack: _Attack) -> bool:
+        if attack is not self._attack or attack.run is None or attack.run.taken == len(attack.run):
+            return False
         try:
-            return self._begun == self._asked and self._step()  # else a newer one is on its way
+            return self._step(attack)
         except Exception as e:
             self.error = message(e)
             return False
 
-    def _step(self) -> bool:
+    def _step(self, attack: _Attack) -> bool:
         """Take a step; whether there are more."""
-        run = self._run
-        assert run is not None
-        step = next(run)
-        done = run.taken == len(run)
-        if done or time.monotonic() - self._shown_at > PAUSE:
-            assert self.net is not None
-            changed = eight_bit(step.image)
-            after = probabilities(self.net, changed)
-            if self._begun == self._asked:
-                self._show(changed, after, run.taken, done)
-        return not done
+        assert attack.run is not None
+        step, more = next(attack.run), attack.run.taken < len(attack.run)
+        if not more or time.monotonic() - self._shown_at > PAUSE:
+            self._show(attack, eight_bit(step.image))
+        return more
 
-    def _show(self, changed: Tensor, after: Tensor, taken: int, done: bool) -> None:
-        assert self._original is not None and self._before is not None
-        self._after, self._shown_at = after, time.monotonic()
-        rows = class_rows(self._rows[1], self._before, after, self.about["index"], self.k)
-        self._rows = (self._rows[0], rows)
+    def _show(self, attack: _Attack, changed: Tensor) -> None:
+        before, run = attack.before, attack.run
+        after = attack.after = probabilities(attack.net, changed) if run else before
+        rows = class_rows(self._rows[1], before, after, self.about["index"], self.k)
+        taken, steps = (run.taken, len(run)) if run else (0, 0)
+        self._rows, self._shown_at = (self._rows[0], rows), time.monotonic()
         self.frame = {
-            **measures(self._original, changed),
-            "rows": [{"index": i, "before": self._before[i].item(), "after": after[i].item()} for i in rows],
-            "first": [int(self._before.argmax()), int(after.argmax())],
-            "taken": taken, "steps": 0 if self.eps == 0 else self.steps, "done": done, "seq": self.frame.get("seq", 0) + 1,
+            **measures(attack.original, changed),
+            "rows": [{"index": i, "before": before[i].item(), "after": after[i].item()} for i in rows],
+            "first": [int(before.argmax()), int(after.argmax())],
+            "taken": taken, "steps": steps, "done": taken == steps, "seq": self.frame.get("seq", 0) + 1,
         }  # fmt: skip
-        if done:
-            self.set_trait("adversarial", Image(changed, f"{self.image.source}, changed"))  # type: ignore[union-attr]
+        if taken == steps:
+            self.set_trait("adversarial", Image(changed, f"{attack.image.source}, changed"))
         self.error = ""
 
     @property
     def before(self) -> Tensor | None:
         """Probabilities (classes,) of the original; waits for them."""
         self.wait()
-        return self._before
+        return self._attack.before if self._attack else None
 
     @property
     def after(self) -> Tensor | None:
         """Probabilities (classes,) of what it has become; waits for them."""
         self.wait()
-        return self._after
+        return self._attack.after if self._attack else None
 
     def result(self) -> Rendering:
         """The `Rendering` of `vizwidgets.pgd`, with its recipe; waits for it."""
@@ -242,13 +241,18 @@ class AdversarialSlider(VizWidget, AnyWidget):
         return self._so_far()
 
     def _so_far(self) -> Rendering:
-        if self._run is None or self._run.last is None:
-            raise ValueError("nothing has been changed: eps is 0" if self._original is not None else "there is no image yet")
-        return self._run.so_far()  # type: ignore[no-any-return]
+        if self._attack is None:
+            raise ValueError("there is nothing yet: a network and an image are needed")
+        if self._attack.run is None:
+            raise ValueError("nothing has been changed: eps is 0")
+        return self._attack.run.so_far()  # type: ignore[no-any-return]
 
     def _offer(self, view: str) -> None:
-        """Hand the page the picture as a file; to be done between two steps."""
+        """Hand the page the picture as a file; what is under way is finished first."""
         try:
+            attack = self._attack
+            while attack is not None and self._advance(attack):
+                pass
             with tempfile.TemporaryDirectory() as folder:
                 data = self._so_far().save(Path(folder) / "picture.png").read_bytes()
             self.send({"file": f"{slug(self.describe())}.png", "view": view}, [data])
@@ -258,20 +262,19 @@ class AdversarialSlider(VizWidget, AnyWidget):
 
     def still(self) -> PILImage.Image | None:
         """The three pictures, and the classes before and after."""
-        if not self.frame or self.net is None:
-            return None
-        return before_and_after(self.frame, self.net, self.amplify)
+        return before_and_after(self.frame, self.about["classes"], self.amplify) if self.frame else None
 
     def describe(self) -> str:
-        """What the network says before and after, and the bound."""
-        if not self.frame or self.net is None:
+        """What the network says before and after, and the bound; waits for it, so that it is the same in every session."""
+        self.wait(60)
+        if not self.frame:
             return ""
-        first, last = (self.net.label(i) for i in self.frame["first"])
+        first, last = (self.about["classes"][i] for i in self.frame["first"])
         bound = f"{round(self.eps * 255, 2):g}/255" if self.norm == "inf" else f"{self.eps:.3g} in norm 2"
         return f"{first} -> {last}, eps {bound}"
 
     def close(self) -> None:
         """End what is under way with the widget."""
-        self._asked += 1
+        self._attack = None
         worker.drop(self)
         super().close()

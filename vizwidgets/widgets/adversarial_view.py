@@ -75,12 +75,12 @@ def percent(p: float) -> str:
     return "< 0.1 %" if 0 < p < 0.001 else "> 99.9 %" if 0.999 < p < 1 else f"{100 * p:.1f} %"
 
 
-def before_and_after(frame: dict[str, Any], net: Net, amplify: int, side: int = 208) -> PILImage.Image:
+def before_and_after(frame: dict[str, Any], classes: list[str], amplify: int, side: int = 208) -> PILImage.Image:
     """The three pictures, and bars for the classes before and after."""
     font = ImageFont.load_default(13)
     shown = {
-        f"before: {net.label(frame['first'][0])}": _pixels(frame, "original"),
-        f"after: {net.label(frame['first'][1])}": _pixels(frame, "changed"),
+        f"before: {classes[frame['first'][0]]}": _pixels(frame, "original"),
+        f"after: {classes[frame['first'][1]]}": _pixels(frame, "changed"),
         f"difference, {amplify} times": difference(frame, amplify),
     }
     height, rows = round(side * frame["height"] / frame["width"]), frame["rows"]
@@ -90,10 +90,10 @@ def before_and_after(frame: dict[str, Any], net: Net, amplify: int, side: int = 
         x = 8 + i * (side + 8)
         draw.text((x, 4), title, INK, font)
         sheet.paste(PILImage.fromarray(values).resize((side, height), PILImage.Resampling.NEAREST), (x, 24))
-    left = round(max(font.getlength(net.label(r["index"])) for r in rows)) + 20
+    left = round(max(font.getlength(classes[r["index"]]) for r in rows)) + 20
     for i, row in enumerate(rows):
         y = height + 34 + 26 * i
-        draw.text((8, y + 1), net.label(row["index"]), INK, font)
+        draw.text((8, y + 1), classes[row["index"]], INK, font)
         for p, colour, top in ((row["before"], BAR, y), (row["after"], AFTER, y + 10)):
             draw.rectangle((left, top, left + 240, top + 8), TRACK)
             draw.rectangle((left, top, left + 240 * p, top + 8), colour)

@@ -1,6 +1,6 @@
 // Original, what it has become, their difference, the classes of both. What is turned goes to Python, one question at a time.
 
-const NOTCHES = 32, PATIENCE = 300;
+const NOTCHES = 32, PATIENCE = 600, HOLD = 1500;      // milliseconds
 
 function render({ model, el }) {
   const stop = new AbortController(), signal = stop.signal, view = Math.random().toString(36).slice(2);
@@ -10,20 +10,22 @@ function render({ model, el }) {
 
   // --- asking: the newest value of each knob, when the last answer has been painted
   const wishes = new Map();
-  let asked = 0;
+  let asked = 0, held = 0;
   function ask(name, value) {
+    clearTimeout(held);      // what is being turned is not set from here; an old answer would move it under the hand
+    held = setTimeout(() => { held = 0; knobs(); }, HOLD);
     wishes.set(name, value);
     if (!asked) next();
   }
   function next() {
     clearTimeout(asked);
     asked = 0;
-    if (!wishes.size) { knobs(); return; }
+    if (!wishes.size) return;
     for (const [name, value] of wishes) model.send({ cmd: "set", name, value });
     wishes.clear();
     asked = setTimeout(next, PATIENCE);
   }
-  signal.addEventListener("abort", () => clearTimeout(asked));
+  signal.addEventListener("abort", () => { clearTimeout(asked); clearTimeout(held); });
 
   // --- pictures
   const verdict = make("div", { class: "vw-title", role: "status" });
@@ -50,10 +52,10 @@ function render({ model, el }) {
     if (!f.original) return;
     const a = bytes(f.original), b = bytes(f.changed);
     paint(difference.canvas, f, (i) => 128 + n * (b[i] - a[i]));      // clamped by the array it goes into
-    const reach = Math.floor(127 / n);
-    difference.what.textContent = f.largest > reach ? `grey: no change; beyond ${reach} cut off` : "grey: no change";
+    difference.what.textContent = "grey: no change";
     difference.canvas.ariaLabel = `the difference, ${n} times amplified`;
-    if (!wishes.has("amplify")) amplify.value = n;
+    amplify.value = n;
+    describe();
   }
 
   // --- classes: a row each, two bars in it
@@ -64,7 +66,7 @@ function render({ model, el }) {
     const value = make("span", { class: "vw-bar-value" });
     const tracks = make("span", {}, make("div", { class: "vw-bar-track" }, before), make("div", { class: "vw-bar-track" }, after));
     const button = focusable(make("button", { type: "button", class: "vw-bar-row" }, name, tracks, value));
-    on(button, "click", () => ask("target", get("frame").rows[place].index));
+    on(button, "click", () => { target.value = button.dataset.index; ask("target", Number(target.value)); });
     button.say = (r) => {
       name.textContent = name.title = nameOf(r.index);
       before.style.width = `${100 * r.before}%`; after.style.width = `${100 * r.after}%`;
@@ -94,35 +96,37 @@ function render({ model, el }) {
     while (rows.children.length > f.rows.length) rows.lastChild.remove();
     while (rows.children.length < f.rows.length) rows.append(row(rows.children.length));
     f.rows.forEach((r, i) => rows.children[i].say(r));
-    const others = f.channels === 1 || f.channels === 3 ? "" : `; shown: the mean of its ${f.channels} channels`;
-    size.textContent = f.largest === 0 ? `Nothing is changed${others}.`
-      : `Largest change: ${f.largest} of 255 levels; ${(100 * f.share).toFixed(0)} % of the pixels; length ${number(f.length)}${others}. In 8 bits, as saved.`;
     if (f.done) verdict.textContent = was === is ? `Still ${nameOf(was)}` : `Now ${nameOf(is)}, no longer ${nameOf(was)}`;
     progress.textContent = f.done ? "" : `step ${f.taken} of ${f.steps}`;
     save.disabled = !f.taken;
     el.dataset.seq = f.seq; el.dataset.done = f.done;
     requestAnimationFrame(next);
   }
+  function describe() {
+    const f = get("frame"), reach = Math.floor(127 / get("amplify"));
+    const others = f.channels === 1 || f.channels === 3 ? "" : `; shown: the mean of its ${f.channels} channels`;
+    size.textContent = f.largest === 0 ? `Nothing is changed${others}.`
+      : `Largest change: ${f.largest} of 255 levels${f.largest > reach ? ` (the difference shows up to ${reach})` : ""}; ${percent(f.share)} of the pixels;`
+        + ` length ${number(f.length)}${others}. In 8 bits, as saved.`;
+  }
 
   // --- knobs
   function slider(name, label, least, most) {
-    const range = focusable(make("input", { type: "range", min: least, max: most, step: 1 })), value = make("output");
+    const range = focusable(make("input", { type: "range", min: least, max: most, step: 1, "aria-label": label })), value = make("output");
+    function say(at = Number(range.value)) { value.textContent = texts[name](at); range.setAttribute("aria-valuetext", value.textContent); }
     on(range, "input", () => { ask(name, Number(range.value)); say(); });
-    function say() { value.textContent = texts[name](Number(range.value)); range.setAttribute("aria-valuetext", value.textContent); }
     const node = make("label", {}, make("span", {}, label), range, value);
-    return { node, range, set(at, max = most) { range.max = Math.max(max, Math.ceil(at)); range.value = at; say(); } };
+    return { node, say, set(at) { range.max = Math.max(most, Math.ceil(at)); range.value = at; say(at); } };      // it need not lie on a notch
   }
-  // What Python holds need not lie on a notch.
-  const near = (n) => { const at = notches(); return Math.abs(at - n) <= 0.5 ? at : n; };
   const notches = () => get("eps") / (get("norm") === "inf" ? 1 / 255 : 0.1);
   const texts = {
-    eps: (n) => (norm.value === "inf" ? `${Math.round(100 * near(n)) / 100} / 255` : String(Math.round(10 * near(n)) / 100)),
+    eps: (n) => (norm.value === "inf" ? `${Math.round(100 * n) / 100} / 255` : String(Math.round(10 * n) / 100)),
     steps: (n) => (n === 1 ? "1, FGSM" : String(n)),
   };
   const eps = slider("eps", "eps", 0, NOTCHES), steps = slider("steps", "steps", 1, 40);
-  const norm = on(focusable(make("select")), "change", () => ask("norm", norm.value));
+  const norm = on(focusable(make("select", { "aria-label": "norm" })), "change", () => { ask("norm", norm.value); eps.say(); });
   norm.append(make("option", { value: "inf" }, "L∞: each pixel"), make("option", { value: "2" }, "L2: length of it all"));
-  const target = on(focusable(make("select")), "change", () => ask("target", target.value === "" ? null : Number(target.value)));
+  const target = on(focusable(make("select", { "aria-label": "target" })), "change", () => ask("target", target.value === "" ? null : Number(target.value)));
   const pick = (name, node) => make("label", {}, make("span", {}, name), node);
   const save = on(focusable(make("button", { type: "button", title: "save the changed picture, with its recipe inside" }, "Save as PNG")), "click", () => {
     model.send({ cmd: "save", view });
@@ -131,20 +135,20 @@ function render({ model, el }) {
 
   function classes() {
     const { classes = [], own = 0, index = -1, aim = "" } = get("about"), key = JSON.stringify([classes, own, index < 0 ? aim : ""]);
+    const chosen = held ? target.value : index < 0 ? "" : String(index);
     if (target.dataset.key !== key) {
       target.dataset.key = key;
       target.replaceChildren(make("option", { value: "" }, index < 0 && aim ? aim : `away from ${nameOf(own)}`),
         ...classes.map((name, i) => make("option", { value: i }, `to ${name}`)));
     }
-    if (!wishes.has("target")) target.value = index < 0 ? "" : index;
+    target.value = chosen;
     [...rows.children].forEach((r) => r.setAttribute("aria-pressed", String(Number(r.dataset.index) === index)));
   }
   function knobs() {
-    if (asked) return;      // else the slider would jump back under the hand
-    norm.value = get("norm");
-    eps.set(notches(), NOTCHES); steps.set(get("steps"), 40);
     classes();
-    drawDifference();
+    if (held) return;
+    norm.value = get("norm");
+    eps.set(notches()); steps.set(get("steps"));
   }
 
   const controls = make("div", {},
@@ -165,7 +169,8 @@ function render({ model, el }) {
   };
   model.on("msg:custom", receive);
   signal.addEventListener("abort", () => model.off("msg:custom", receive));
-  for (const name of ["eps", "steps", "norm", "amplify", "about"]) listen(model, `change:${name}`, knobs, signal);
+  for (const name of ["eps", "steps", "norm", "about"]) listen(model, `change:${name}`, knobs, signal);
+  listen(model, "change:amplify", drawDifference, signal);
   listen(model, "change:frame", draw, signal, true);
   knobs();
   return () => stop.abort();

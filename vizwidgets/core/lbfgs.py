@@ -1,0 +1,111 @@
+"""L-BFGS that evaluates once a step, and takes back the steps that lead uphill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class Lbfgs(torch.optim.Optimizer):
+    """Limited-memory BFGS; a step costs what it costs with Adam.
+
+    In place of a line search within a step, the next step looks back: where the loss has risen, it returns to the best values
+    so far and tries a shorter way in the same direction. Until that happens, it does what `torch.optim.LBFGS` does.
+
+    Parameters
+    ----------
+    values : list of Tensor
+        A single tensor.
+    lr : float
+        Length of a step; 1 for that of Newton's method.
+    memory : int
+        How many of the last steps the curvature is estimated from.
+
+    References
+    ----------
+    Nocedal, Wright: Numerical optimization, 2006, chapters 3 and 7.
+    """
+
+    # So many ways too long in a row, and the direction was wrong: start again from the steepest descent.
+    PATIENCE = 8
+
+    def __init__(self, values: list[Tensor], lr: float = 1.0, memory: int = 10) -> None:
+        super().__init__(values, {"lr": lr})
+        self._memory = memory
+        self._best: tuple[Tensor, float, Tensor] | None = None
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._refused, self._length = 0, lr
+
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Go back to the best values and forget all else; needed when the loss is another one from now on."""
+        if self._best is not None:
+            self._values.copy_(self._best[0])
+        self._best, self._pairs, self._refused = None, [], 0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Do one update; `closure` gives the loss, with its gradient in `values.grad`."""
+        values = self._values
+        with torch.enable_grad():
+            loss = closure()
+        assert values.grad is not None
+        gradient = values.grad.clone()
+        first = self._best is None
+        if self._best is not None:
+            best, least, before = self._best
+            if not float(loss) <= least:
+                self._refuse(float(loss) - least)
+                return loss
+            # What was really moved: the values may have been clipped.
+            moved, bent = values - best, gradient - before
+            if _dot(moved, bent) > 1e-10:
+                self._pairs = [*self._pairs, (moved, bent)][-self._memory :]
+        self._best, self._refused = (values.clone(), float(loss), gradient), 0
+        self._direction = -self._newton(gradient)
+        lr = float(self.param_groups[0]["lr"])
+        if self._pairs:
+            self._length = lr
+        elif first:
+            self._length = lr * min(1.0, 1 / max(float(gradient.abs().sum()), 1e-30))
+        else:  # the slope grows on the way down, which says nothing of where it ends
+            self._length *= 4
+        values.add_(self._direction, alpha=self._length)
+        return loss
+
+    @property
+    def _values(self) -> Tensor:
+        values: Tensor = self.param_groups[0]["params"][0]
+        return values
+
+    def _refuse(self, rise: float) -> None:
+        """Take the last step back and try one that ends where a parabola through what is known has its minimum."""
+        assert self._best is not None
+        best, _, gradient = self._best
+        self._refused += 1
+        if self._refused == self.PATIENCE:
+            self.restart()
+            return
+        t, slope = self._length, _dot(gradient, self._direction)
+        self._length = min(max(-slope * t * t / (2 * (rise - slope * t)), 0.1 * t), 0.5 * t)
+        self._values.copy_(best + self._length * self._direction)
+
+    def _newton(self, gradient: Tensor) -> Tensor:
+        """The gradient times the inverse curvature as the memory has it: the two loops of Nocedal."""
+        q, weights = gradient.clone(), []
+        for moved, bent in reversed(self._pairs):
+            weight = _dot(moved, q) / _dot(moved, bent)
+            weights.append(weight)
+            q -= weight * bent
+        if self._pairs:
+            moved, bent = self._pairs[-1]
+            q *= _dot(moved, bent) / _dot(bent, bent)
+        for (moved, bent), weight in zip(self._pairs, reversed(weights), strict=True):
+            q += (weight - _dot(bent, q) / _dot(moved, bent)) * moved
+        return q
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    return float(torch.dot(a.reshape(-1), b.reshape(-1)))
