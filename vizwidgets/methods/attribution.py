@@ -15,7 +15,8 @@ from vizwidgets.core.capture import extract
 from vizwidgets.core.errors import unknown
 from vizwidgets.core.image import Image, pixels
 from vizwidgets.core.memory import images_at_once
-from vizwidgets.core.net import Net, as_net, evaluating
+from vizwidgets.core.modes import evaluating
+from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.optimize import gradient, image_gradient, read
 from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.relu import Rule, deconvolved, guided, relu_backward
