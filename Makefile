@@ -17,10 +17,11 @@ $(READY): pyproject.toml
 lab: $(READY)       ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab $(ROOT) notebooks/00_first_look.ipynb
 
+# Notebooks two at a time, a core each: with two threads each they wait for one another and take several times as long.
 test: check         ## everything: lint, types, fast tests, long ones, browser, notebooks
 	$(BIN)/python -m pytest tests -m "long and not slow" -n 2
 	$(BIN)/python -m pytest tests -m "browser and not slow"
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg -n 2 --dist loadfile notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg -n 2 --dist loadfile notebooks
 
 check: $(READY)     ## lint, types and the fast tests
 	$(BIN)/ruff check vizwidgets vizwidgets_command tests benchmarks
