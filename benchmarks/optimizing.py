@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, suppress
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from .timing import side_by_side, table
 
 SIZE = 224
 STEPS = 64
+CHANNELS = (3, 20)  # that are compared with Lucent's in score
 LAYERS = {
     "flowers": ("stem.relu", "stage2", "stage4"),
     "squeezenet1_1": ("features.4", "features.7", "features.12"),
@@ -33,9 +36,10 @@ FACTORS = {("squeezenet1_1", 0): 2.0, ("squeezenet1_1", 1): 2.0, ("squeezenet1_1
 
 
 def network(name: str) -> vw.Net:
-    """The bundled network, or a seeded random one of torchvision's."""
-    if name == "flowers":
-        return vw.load(name)
+    """The bundled network, one with ImageNet weights where they are at hand, or a seeded random one of torchvision's."""
+    weights = Path(os.environ.get("VIZWIDGETS_DATA", ""), "models", f"{name}.safetensors")
+    if name == "flowers" or weights.exists():
+        return vw.load(name, **({} if name == "flowers" else {"weights": weights}))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return vw.as_net(getattr(models, name)(weights=None).eval(), size=SIZE, name=name)
@@ -104,13 +108,16 @@ def lucent_steps(net: vw.Net, layer: str, channel: int, size: int) -> Iterator[C
         yield image_f
 
 
-def grown(net: vw.Net, layer: str, channel: int, size: int) -> str:
-    """What the channel answers to the images after `STEPS` steps of ours and of Lucent, without transforms."""
-    target = vw.Channel(layer, channel)
-    optimizer = vw.ImageOptimizer(net, target, vw.FourierImage(size=(size, size)), transforms="default")
-    ours = [optimizer.step() for _ in range(STEPS)][-1].image
-    theirs = [image() for image in islice(lucent_steps(net, layer, channel, size), STEPS)][-1].detach()
-    return ", ".join(f"{vw.score(net, target, image).item():.3g}" for image in (ours, theirs))
+def grown(net: vw.Net, layer: str, size: int) -> str:
+    """What `CHANNELS` answer on average to the images after `STEPS` steps of ours and of Lucent, without transforms."""
+    scores = []
+    for channel in CHANNELS:
+        target = vw.Channel(layer, channel)
+        optimizer = vw.ImageOptimizer(net, target, vw.FourierImage(size=(size, size)), transforms="default")
+        ours = [optimizer.step() for _ in range(STEPS)][-1].image
+        theirs = [image() for image in islice(lucent_steps(net, layer, channel, size), STEPS)][-1].detach()
+        scores.append([vw.score(net, target, image).item() for image in (ours, theirs)])
+    return ", ".join(f"{v:.3g}" for v in torch.tensor(scores).mean(0).tolist())
 
 
 def measure() -> str:
@@ -132,7 +139,7 @@ def measure() -> str:
             rows.append([
                 name, layer, f"{times['ours'] * 1e3:.1f}", f"{times['ours'] / times['bare']:.2f}", f"{times['ours'] / times['floor']:.2f}",
                 f"{times['lucent'] / times['ours']:.1f}" if "lucent" in times else "-", f"{factor:.1f}" if factor else "-",
-                grown(net, layer, 3, size) if factor else "-",
+                grown(net, layer, size) if factor else "-",
             ])  # fmt: skip
     head = ["network", "layer", "step, ms", "step / bare loop (limit 1.05)", "step / raw passes", "Lucent / step", "at least", f"score after {STEPS} steps: ours, Lucent"]
     return "## a step of image optimization (one image, default transforms)\n\n" + table(head, rows)
