@@ -13,7 +13,6 @@ from torch import Tensor, nn
 import vizwidgets as vw
 from vizwidgets.data import Flowers
 from vizwidgets.methods.attribution import (
-    ATTRIBUTIONS,
     deconvnet,
     gradcam,
     guided_backprop,
@@ -22,6 +21,7 @@ from vizwidgets.methods.attribution import (
     saliency,
     smoothgrad,
 )
+from vizwidgets.methods.attributions import ATTRIBUTIONS
 
 CLASS = vw.Logit(3)
 

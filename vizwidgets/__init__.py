@@ -21,6 +21,7 @@ from vizwidgets.methods import (
     EFFORTS,
     PRESETS,
     activation_maps,
+    attribute,
     caricature,
     colour_opponency,
     deconvnet,
@@ -63,7 +64,7 @@ __all__ = [  # noqa: RUF022
     "visualize", "caricature", "invert", "deepdream", "fgsm", "pgd", "fool", "PRESETS", "EFFORTS",
     "ImageOptimizer", "PixelImage", "FourierImage",
     "occlusion", "saliency", "guided_backprop", "deconvnet", "smoothgrad", "integrated_gradients", "gradcam", "guided_gradcam",
-    "ATTRIBUTIONS",
+    "ATTRIBUTIONS", "attribute",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
 ]  # fmt: skip

@@ -6,7 +6,6 @@ from typing import Any
 from vizwidgets.methods.activations import activation_maps
 from vizwidgets.methods.adversarial import fgsm, fool, pgd
 from vizwidgets.methods.attribution import (
-    ATTRIBUTIONS,
     deconvnet,
     gradcam,
     guided_backprop,
@@ -15,6 +14,7 @@ from vizwidgets.methods.attribution import (
     saliency,
     smoothgrad,
 )
+from vizwidgets.methods.attributions import ATTRIBUTIONS, attribute
 from vizwidgets.methods.deepdream import deepdream
 from vizwidgets.methods.filters import colour_opponency, first_layer_filters, layer_weights, orientation
 from vizwidgets.methods.images import caricature, invert, visualize
@@ -28,7 +28,7 @@ METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
 )}
 
 __all__ = [
-    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "activation_maps", "caricature", "colour_opponency", "deconvnet",
+    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "activation_maps", "attribute", "caricature", "colour_opponency", "deconvnet",
     "deepdream", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop", "guided_gradcam", "integrated_gradients",
     "invert", "layer_weights", "occlusion", "orientation", "pgd", "saliency", "smoothgrad", "visualize",
 ]  # fmt: skip

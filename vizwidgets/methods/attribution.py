@@ -273,18 +273,6 @@ def guided_gradcam(
     return _attribution(net, "guided_gradcam", x, cam.map[:, None] * fine.values, fine.scores, kind, options)
 
 
-# f(net, images, target) each; one's own may be added, in the manner of Captum too: f(images, class number) -> (B, C, H, W).
-ATTRIBUTIONS: dict[str, Callable[..., Any]] = {
-    "saliency": saliency,
-    "guided backprop": guided_backprop,
-    "deconvnet": deconvnet,
-    "SmoothGrad": smoothgrad,
-    "integrated gradients": integrated_gradients,
-    "Grad-CAM": gradcam,
-    "guided Grad-CAM": guided_gradcam,
-}
-
-
 def _gradients(
     net: Net | nn.Module, images: Tensor | Image, target: Target, method: str, kind: str, rule: Rule | None = None
 ) -> Attribution:
