@@ -23,6 +23,7 @@ from vizwidgets.methods import (
     activation_maps,
     attribute,
     caricature,
+    class_sensitivity,
     colour_opponency,
     deconvnet,
     deepdream,
@@ -39,6 +40,8 @@ from vizwidgets.methods import (
     orientation,
     pgd,
     saliency,
+    sanity_check,
+    similarity,
     smoothgrad,
     visualize,
 )
@@ -53,6 +56,7 @@ _WIDGETS = {
     "Explorer": "explorer",
     "FilterGrid": "filter_grid",
     "LayerPicker": "layer_picker",
+    "OcclusionSlider": "occlusion_slider",
     "OptimizationCanvas": "optimization_canvas",
     "explore": "explorer",
 }
@@ -64,9 +68,9 @@ __all__ = [  # noqa: RUF022
     "visualize", "caricature", "invert", "deepdream", "fgsm", "pgd", "fool", "PRESETS", "EFFORTS",
     "ImageOptimizer", "PixelImage", "FourierImage",
     "occlusion", "saliency", "guided_backprop", "deconvnet", "smoothgrad", "integrated_gradients", "gradcam", "guided_gradcam",
-    "ATTRIBUTIONS", "attribute",
+    "ATTRIBUTIONS", "attribute", "sanity_check", "similarity", "class_sensitivity",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
-    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
+    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider", "OcclusionSlider",
 ]  # fmt: skip
 
 

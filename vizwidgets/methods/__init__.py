@@ -20,15 +20,18 @@ from vizwidgets.methods.filters import colour_opponency, first_layer_filters, la
 from vizwidgets.methods.images import caricature, invert, visualize
 from vizwidgets.methods.occlusion import occlusion
 from vizwidgets.methods.presets import EFFORTS, PRESETS
+from vizwidgets.methods.sanity import class_sensitivity, sanity_check, similarity
 
 # What makes a result: `rerun` finds it by its name.
 METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
     activation_maps, first_layer_filters, layer_weights, visualize, caricature, invert, deepdream, fgsm, pgd, fool,
     saliency, guided_backprop, deconvnet, smoothgrad, integrated_gradients, gradcam, guided_gradcam, occlusion,
 )}
+METHODS["sanity_check"] = lambda net, method, **given: sanity_check(method, net, **given)
 
 __all__ = [
-    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "activation_maps", "attribute", "caricature", "colour_opponency", "deconvnet",
-    "deepdream", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop", "guided_gradcam", "integrated_gradients",
-    "invert", "layer_weights", "occlusion", "orientation", "pgd", "saliency", "smoothgrad", "visualize",
+    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "activation_maps", "attribute", "caricature", "class_sensitivity",
+    "colour_opponency", "deconvnet", "deepdream", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop",
+    "guided_gradcam", "integrated_gradients", "invert", "layer_weights", "occlusion", "orientation", "pgd", "saliency",
+    "sanity_check", "similarity", "smoothgrad", "visualize",
 ]  # fmt: skip
