@@ -58,10 +58,27 @@ def extract(net: Net | nn.Module, *layers: str) -> Iterator[Activations]:
     net = as_net(net)
     if not layers:
         raise TypeError("extract needs at least one layer name: extract(net, 'layer', ...)")
-    rows: dict[tuple[str, int], Layer] = {}
-    for name in layers:
-        row = net.layers.readable(name)
-        rows[row.module_name, row.call or 0] = row
+    with _collecting(net, [net.layers.readable(name) for name in layers]) as acts:
+        yield acts
+
+
+class _Deepest(Exception):
+    """Raised by a hook when the last layer that is wanted has been computed."""
+
+
+def activations(net: Net, images: Tensor, *layers: str) -> Activations:
+    """The activations of `layers` for `images`; the forward pass ends at the deepest of them."""
+    rows = [net.layers.readable(name) for name in layers]
+    last = max(rows, key=lambda row: net.layers.order.index(row.name))
+    with net.lock, _collecting(net, rows, last) as acts, suppress(_Deepest):
+        net(images)
+    return acts
+
+
+@contextmanager
+def _collecting(net: Net, layers: list[Layer], last: Layer | None = None) -> Iterator[Activations]:
+    """What `extract` does; after `last` the pass ends with `_Deepest`."""
+    rows = {(row.module_name, row.call or 0): row for row in layers}
     acts = Activations()
     unguarded: list[tuple[str, Tensor, int]] = []
     image: list[Grid] = [net.size]
@@ -78,6 +95,8 @@ def extract(net: Net | nn.Module, *layers: str) -> Iterator[Activations]:
         grid = _grid(tuple(output.shape), row, net.size, image[0])
         maps = to_maps(output, row.layout, grid)
         acts[row.name] = maps
+        if last is not None and (name, call) == (last.module_name, last.call or 0):
+            raise _Deepest
         if row.overwritten:
             # The successor gets a copy to write over; the activations stay as they are, upstream of it in the graph.
             return from_maps(maps, output, row.layout).clone()
@@ -90,23 +109,6 @@ def extract(net: Net | nn.Module, *layers: str) -> Iterator[Activations]:
     for name, maps, version in unguarded:
         if maps._version != version and acts.get(name) is maps:
             raise RuntimeError(f"the activations of {name!r} were written over by an in-place operation after they were taken")
-
-
-class _Deepest(Exception):
-    """Raised by a hook when the last layer that is wanted has been computed."""
-
-
-def activations(net: Net, images: Tensor, *layers: str) -> Activations:
-    """The activations of `layers` for `images`; the forward pass ends at the deepest of them."""
-    last = max((net.layers.readable(n) for n in layers), key=lambda row: net.layers.order.index(row.name))
-
-    def stop(_name: str, call: int, _output: Tensor) -> None:
-        if call == (last.call or 0):
-            raise _Deepest
-
-    with net.lock, extract(net, *layers) as acts, on_outputs(net.module, [last.module_name], stop), suppress(_Deepest):
-        net(images)
-    return acts
 
 
 def _grid(shape: tuple[int, ...], row: Layer, size: Grid, image: Grid) -> Grid:

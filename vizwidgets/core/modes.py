@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,23 +12,29 @@ from torch import nn
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for the length of the body; every flag is put back."""
+    held: list[nn.Module] = _HELD.__dict__.setdefault("modules", [])
+    if any(m is module for m in held):  # a walk through all modules takes as long as a small pass
+        yield
+        return
     training = _training(module)
     for m in training:
         m.training = False
+    held.append(module)
     try:
         yield
     finally:
+        held.pop()
         for m in training:
             m.training = True
 
 
+_HELD = threading.local()
+
+
 def _training(module: nn.Module) -> list[nn.Module]:
-    # By hand: `module.modules()` takes several times as long, and this is done twice in every step of an optimization.
-    found, ahead = [], [module]
-    while ahead:
-        m = ahead.pop()
-        if m.training:
-            found.append(m)
-        if m._modules:
-            ahead.extend(child for child in m._modules.values() if child is not None)
-    return found
+    # By hand: `module.modules()` takes several times as long, and this is done in every step of an optimization.
+    found: list[nn.Module | None] = [module]
+    for m in found:
+        if m is not None and m._modules:
+            found.extend(m._modules.values())
+    return [m for m in found if m is not None and m.training]

@@ -108,9 +108,14 @@ class Net:
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), images)
         x = images.to(parameter.device, parameter.dtype) if parameter.is_floating_point() else images
         if any(self.mean) or any(s != 1 for s in self.std):
-            mean, std = (x.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
-            x = (x - mean) / std
+            mean, std = self._statistics
+            x = (x - mean.to(x)) / std.to(x)
         return x
+
+    @cached_property
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return mean, std
 
     def _scores(self, output: Any, batch: int) -> Tensor:
         if isinstance(output, dict):

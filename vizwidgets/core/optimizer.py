@@ -22,11 +22,11 @@ from .pixel_rules import PixelRule
 from .regularizers import Diversity
 from .relu import redirected, relu_backward
 from .results import sheet
-from .targets import Target, terms
+from .targets import Target, terms, weighted
 from .transforms import RandomView, Transform
 
 OPTIMIZERS: dict[str, Any] = {
-    "adam": lambda values, lr: torch.optim.Adam(values, lr=lr),
+    "adam": lambda values, lr: torch.optim.Adam(values, lr=lr, fused=True),
     "sgd": lambda values, lr: torch.optim.SGD(values, lr=lr, momentum=0.9),
     "lbfgs": Lbfgs,
 }
@@ -177,27 +177,32 @@ class ImageOptimizer:
         at_once = len(image) if _across(target) else self._fitting(image)
         scores: dict[str, list[Tensor]] = {name: [] for name in ("score", *names)}
         gradients = []
+        # In one piece the way back goes on to the values; otherwise it ends at the pixels, and a second one begins there.
+        whole = at_once >= len(image) and not self.normalize
         for first in range(0, len(image), at_once):
-            part = image.detach()[first : first + at_once].requires_grad_()
+            part = image if whole else image.detach()[first : first + at_once].requires_grad_()
             with net.lock, evaluating(net.module), torch.enable_grad(), self._redirected():
                 aim = target.images(first, len(part))
                 acts = read(net, aim, self._view(part, first=first), picture=part)
                 values = [term(acts) for _, term in terms(aim)]
-                total = torch.stack([weight * v for (weight, _), v in zip(terms(aim), values, strict=True)]).sum(0)
-                gradients.append(image_gradient(total, part, self.target))
+                total = weighted([weight for weight, _ in terms(aim)], values)
+                gradients.append(image_gradient(total, part, self.target, *([self.image.values] if whole else [])))
             for name, v in zip(("score", *names), (total, *values), strict=True):
                 scores[name].append(v.detach().cpu())
-        gradient = torch.cat(gradients)
+        gradient = _joined([pixels for pixels, *_ in gradients])
         # One number tells: whatever is not finite makes the sum so.
         if not bool(gradient.sum().isfinite()):
             raise ValueError(f"the gradient of {self.target!r} is not finite in step {self.index + 1}: the network or its weights overflow")
         if self.normalize:
             gradient = gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
         self._pixel_gradient = gradient
-        if image is not self.image.values:
+        if whole:
+            gradient = gradients[0][1]
+        elif image is not self.image.values:
             (gradient,) = torch.autograd.grad(image, self.image.values, gradient)
+        if image is not self.image.values:
             self._made = None  # its graph is used up
-        return {name: torch.cat(parts) for name, parts in scores.items()}, gradient
+        return {name: _joined(parts) for name, parts in scores.items()}, gradient
 
     def _try_size(self) -> None:
         image = self._images()[:1].detach()
@@ -228,6 +233,10 @@ class ImageOptimizer:
         self.image.project()
         for rule in self.rules:
             values.copy_(rule(values, self._pixel_gradient, self.index))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _across(target: Target) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from operator import index
@@ -75,6 +75,13 @@ def terms(target: Target) -> tuple[tuple[float, Target], ...]:
     return target.terms if isinstance(target, Sum) else ((1, target),)
 
 
+def weighted(weights: Sequence[float], scores: Sequence[Tensor]) -> Tensor:
+    """The weighted sum of scores (B,) each."""
+    if len(scores) == 1:
+        return scores[0] if weights[0] == 1 else weights[0] * scores[0]
+    return torch.stack([w * s for w, s in zip(weights, scores, strict=True)]).sum(0)
+
+
 @dataclass(frozen=True, repr=False)
 class Sum(Target):
     """Targets with weights, as `+`, `-` and `*` make it: always flat."""
@@ -88,7 +95,7 @@ class Sum(Target):
 
     def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
         """Scores (B,)."""
-        return torch.stack([w * t(acts) for w, t in self.terms]).sum(0)
+        return weighted([w for w, _ in self.terms], [t(acts) for _, t in self.terms])
 
     def images(self, first: int, count: int) -> Target:
         """The sum of the terms of some images of a batch."""
