@@ -131,7 +131,8 @@ def sanity_check(
         layer at a time.
     layers : sequence of str, optional
         Modules with weights, also blocks such as "stage4"; their order is that of the network. By default each module
-        with parameters of its own, together with the normalisations that run after it.
+        with parameters of its own, together with the normalisations that run after it; what the network itself holds
+        (a class token) stays.
     seed : int
         Of the random weights.
 
@@ -289,7 +290,7 @@ def weighted_layers(net: Net | nn.Module, layers: Sequence[str] | None = None) -
         return found
     if isinstance(layers, str) or not layers:
         raise ValueError(f"layers are names of modules, at least one: ['{next(reversed(found))}'], not {layers!r}")
-    chosen = {}
+    chosen: dict[str, tuple[str, ...]] = {}
     for name in layers:
         if name not in modules:
             raise LookupError(unknown("layer", name, modules))
@@ -310,13 +311,14 @@ def _upwards(name: str) -> Iterator[str]:
 
 
 def _copy(net: Net) -> Net:
-    with net.lock:
+    with net.lock, torch.inference_mode(False):
         try:
             return replace(net, module=deepcopy(net.module))
         except Exception as e:
             raise TypeError(f"{net.name} cannot be copied, so its weights cannot be made random: {e}") from e
 
 
+@torch.inference_mode(False)
 def _drawn(module: nn.Module, names: Sequence[str], seed: int) -> dict[str, Tensor]:
     """Random values for the parameters of modules, and statistics that are as they start, by name."""
     found = {}
