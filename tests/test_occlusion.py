@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from captum import attr
-from nets import double, make, net, picture
+from nets import double, make, net, nothing_left_behind, picture
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import vizwidgets as vw
+from vizwidgets.core import precision
 from vizwidgets.methods.occlusion import filling, occlusion
 
 CLASS = vw.Logit(3)
@@ -117,3 +119,22 @@ def test_bad_input_is_refused_before_anything_is_computed() -> None:
         occlusion(of, x, [CLASS, CLASS, CLASS])
     with pytest.raises(LookupError, match="conv2"):
         occlusion(of, x, vw.Channel("conv3", 0))
+
+
+def test_fewer_bits_are_offered_and_leave_the_network_as_it_was(monkeypatch) -> None:
+    of = vw.load("flowers")
+    x = torch.as_tensor(vw.image(vw.data.Flowers(1, seed=7).flower(0).image, of))
+    options = {"window": 24, "stride": 12}
+    if not precision._has_bfloat16(torch.device("cpu")):
+        with pytest.raises(ValueError, match="this processor has no bfloat16"):
+            occlusion(of, x, CLASS, precision="bfloat16", **options)
+        monkeypatch.setattr(precision, "_has_bfloat16", lambda device: True)
+    full = occlusion(of, x, CLASS, **options).result().map
+    with nothing_left_behind(of.module, x):
+        rough = occlusion(of, x, CLASS, precision="bfloat16", **options).result().map
+    assert rough.dtype == torch.float32 and not torch.equal(rough, full)
+    assert spearmanr(rough.flatten(), full.flatten()).statistic > 0.9
+    assert not torch.is_autocast_enabled("cpu")
+    assert torch.equal(occlusion(of, x, CLASS, **options).result().map, full)
+    with pytest.raises(LookupError, match="did you mean 'bfloat16'"):
+        occlusion(of, x, CLASS, precision="float16")

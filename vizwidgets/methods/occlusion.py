@@ -16,6 +16,7 @@ from vizwidgets.core.image import Image, pixels
 from vizwidgets.core.memory import images_at_once
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.optimize import Run, read
+from vizwidgets.core.precision import check_precision, in_precision
 from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.results import Attribution
 from vizwidgets.core.targets import Each, Sum, Target, of_image
@@ -54,6 +55,7 @@ class OcclusionStep:
 def occlusion(
     net: Net | nn.Module, images: Tensor | Image, target: Target | Sequence[Target], *, window: int | tuple[int, int] | None = None,
     stride: int | tuple[int, int] | None = None, fill: str | float | Tensor | Image = "grey", only_window: bool = False, seed: int = 0,
+    precision: str = "full",
 ) -> Run[OcclusionStep]:  # fmt: skip
     """The drop of the score when a window is hidden, averaged for each pixel over the windows that cover it.
 
@@ -77,6 +79,8 @@ def occlusion(
         Hide all but the window; the map says then what the window alone brings.
     seed : int
         Of the noise.
+    precision : {"full", "bfloat16"}
+        "bfloat16" is about twice as fast on processors that have it, and gives nearly the same ranks: for previews.
 
     Returns
     -------
@@ -98,6 +102,7 @@ def occlusion(
     Attribution(map 1×96×96, scores 1, values=None)
     """
     net, x = as_net(net), pixels(images)
+    check_precision(net, precision)
     cases = _cases(net, x, target)
     size = (x.shape[2], x.shape[3])
     window = _pair("window", window if window is not None else (max(1, size[0] // 7), max(1, size[1] // 7)))
@@ -112,7 +117,7 @@ def occlusion(
     total = ceil(len(boxes) / at_once)
 
     def slide() -> Iterator[OcclusionStep]:
-        scores, bare = (torch.cat([_scores(net, aims, v[i : i + 1])[:, 0] for i, aims in cases]) for v in (x, cover))
+        scores, bare = (torch.cat([_scores(net, aims, v[i : i + 1], precision)[:, 0] for i, aims in cases]) for v in (x, cover))
         base, sign = (bare, -1) if only_window else (scores, 1)
         drops = torch.full((len(base), len(boxes)), torch.nan, dtype=base.dtype)
         for index in range(1, total + 1):
@@ -120,7 +125,7 @@ def occlusion(
             found = []
             for i, aims in cases:
                 hidden = torch.stack([_hidden(x[i], cover[i], boxes[k], only_window) for k in chosen])
-                found.append(_scores(net, aims, hidden))
+                found.append(_scores(net, aims, hidden, precision))
             drops[:, chosen] = sign * (base[:, None] - torch.cat(found))
             guess = _estimate(drops.view(-1, *counts))
             known = drops.nan_to_num(-torch.inf).amax(1)
@@ -128,7 +133,7 @@ def occlusion(
             yield OcclusionStep(index, {"score": scores, "largest drop": known}, _spread(guess, window, stride, size), done)
 
     options = {"target": target if isinstance(target, Target) else Each(tuple(target)), "window": window, "stride": stride,
-               "only_window": only_window, "seed": seed}  # fmt: skip
+               "only_window": only_window, "seed": seed, "precision": precision}  # fmt: skip
     inputs: dict[str, Tensor] = {"images": x}
     if isinstance(fill, (Tensor, Image)):
         inputs["fill"] = cover
@@ -177,9 +182,10 @@ def _cases(net: Net, x: Tensor, target: Target | Sequence[Target]) -> list[tuple
 
 
 @torch.no_grad()
-def _scores(net: Net, targets: list[Target], images: Tensor) -> Tensor:
+def _scores(net: Net, targets: list[Target], images: Tensor, precision: str) -> Tensor:
     """Scores (targets, images), in one pass."""
-    acts = read(net, Sum(tuple((1, t) for t in targets)), images)
+    with in_precision(net, precision):
+        acts = read(net, Sum(tuple((1, t) for t in targets)), images)
     return torch.stack([t(acts).cpu() for t in targets])
 
 
