@@ -52,6 +52,7 @@ __version__ = "0.1.0"
 # Widgets are imported when one is first used: the engine works without a notebook.
 _WIDGETS = {
     "AdversarialSlider": "adversarial_slider",
+    "AttributionViewer": "attribution_viewer",
     "ChannelGrid": "channel_grid",
     "Explorer": "explorer",
     "FilterGrid": "filter_grid",
@@ -70,7 +71,8 @@ __all__ = [  # noqa: RUF022
     "occlusion", "saliency", "guided_backprop", "deconvnet", "smoothgrad", "integrated_gradients", "gradcam", "guided_gradcam",
     "ATTRIBUTIONS", "attribute", "sanity_check", "similarity", "class_sensitivity",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
-    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider", "OcclusionSlider",
+    "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
+    "AttributionViewer", "OcclusionSlider",
 ]  # fmt: skip
 
 
