@@ -16,6 +16,7 @@ from vizwidgets.methods.attribution import (
 )
 from vizwidgets.methods.attributions import ATTRIBUTIONS, attribute
 from vizwidgets.methods.deepdream import deepdream
+from vizwidgets.methods.faithfulness import deletion, insertion, pointing_game, share_inside
 from vizwidgets.methods.filters import colour_opponency, first_layer_filters, layer_weights, orientation
 from vizwidgets.methods.images import caricature, invert, visualize
 from vizwidgets.methods.occlusion import occlusion
@@ -26,12 +27,13 @@ from vizwidgets.methods.sanity import class_sensitivity, sanity_check, similarit
 METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
     activation_maps, first_layer_filters, layer_weights, visualize, caricature, invert, deepdream, fgsm, pgd, fool,
     saliency, guided_backprop, deconvnet, smoothgrad, integrated_gradients, gradcam, guided_gradcam, occlusion,
+    deletion, insertion,
 )}
 METHODS["sanity_check"] = lambda net, method, **given: sanity_check(method, net, **given)
 
 __all__ = [
     "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "activation_maps", "attribute", "caricature", "class_sensitivity",
-    "colour_opponency", "deconvnet", "deepdream", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop",
-    "guided_gradcam", "integrated_gradients", "invert", "layer_weights", "occlusion", "orientation", "pgd", "saliency",
-    "sanity_check", "similarity", "smoothgrad", "visualize",
+    "colour_opponency", "deconvnet", "deepdream", "deletion", "fgsm", "first_layer_filters", "fool", "gradcam",
+    "guided_backprop", "guided_gradcam", "insertion", "integrated_gradients", "invert", "layer_weights", "occlusion",
+    "orientation", "pgd", "pointing_game", "saliency", "sanity_check", "share_inside", "similarity", "smoothgrad", "visualize",
 ]  # fmt: skip
