@@ -91,7 +91,7 @@ class AdversarialSlider(VizWidget, AnyWidget):
     AdversarialSlider(poppy -> tulip, eps 8/255)
     """
 
-    _esm = script("adversarial_slider")
+    _esm = script("adversarial_slider", "asking")
     _css = style()
 
     net = traitlets.Instance(Net, allow_none=True)

@@ -77,20 +77,26 @@ def percent(p: float) -> str:
 
 def before_and_after(frame: dict[str, Any], classes: list[str], amplify: int, side: int = 208) -> PILImage.Image:
     """The three pictures, and bars for the classes before and after."""
-    font = ImageFont.load_default(13)
     shown = {
         f"before: {classes[frame['first'][0]]}": _pixels(frame, "original"),
         f"after: {classes[frame['first'][1]]}": _pixels(frame, "changed"),
         f"difference, {amplify} times": difference(frame, amplify),
     }
-    height, rows = round(side * frame["height"] / frame["width"]), frame["rows"]
-    sheet = PILImage.new("RGB", (3 * side + 32, height + 40 + 26 * len(rows)), "white")
+    size = (side, round(side * frame["height"] / frame["width"]))
+    large = {title: PILImage.fromarray(values).resize(size, PILImage.Resampling.NEAREST) for title, values in shown.items()}
+    return pictures_and_classes(large, frame["rows"], classes)
+
+
+def pictures_and_classes(shown: dict[str, PILImage.Image], rows: list[dict[str, Any]], classes: list[str]) -> PILImage.Image:
+    """Pictures of one size with their titles, and two bars for each class, before and after."""
+    font, (side, height) = ImageFont.load_default(13), next(iter(shown.values())).size
+    left = round(max(font.getlength(classes[r["index"]]) for r in rows)) + 20
+    sheet = PILImage.new("RGB", (max(len(shown) * (side + 8) + 8, left + 400), height + 40 + 26 * len(rows)), "white")
     draw = ImageDraw.Draw(sheet)
-    for i, (title, values) in enumerate(shown.items()):
+    for i, (title, picture) in enumerate(shown.items()):
         x = 8 + i * (side + 8)
         draw.text((x, 4), title, INK, font)
-        sheet.paste(PILImage.fromarray(values).resize((side, height), PILImage.Resampling.NEAREST), (x, 24))
-    left = round(max(font.getlength(classes[r["index"]]) for r in rows)) + 20
+        sheet.paste(picture, (x, 24))
     for i, row in enumerate(rows):
         y = height + 34 + 26 * i
         draw.text((8, y + 1), classes[row["index"]], INK, font)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,14 @@ class VizWidget(traitlets.HasTraits):
 
         if self.active:
             self.busy = self._slow  # quick work is not announced: every message costs the page some milliseconds
-            worker.submit(self, guarded)
+            worker.submit(self._jobs, guarded)
         else:
             self._postponed = job
+
+    @property
+    def _jobs(self) -> Hashable:
+        """Who owns the jobs of `later`; a widget that plays a run as well keeps them apart from it."""
+        return self
 
     def now(self, job: Callable[[], None]) -> None:
         """Do `job` here, as a constructor does so that its errors are raised; or later, if the widget is not in view."""

@@ -1,6 +1,6 @@
 // Original, what it has become, their difference, the classes of both. What is turned goes to Python, one question at a time.
 
-const NOTCHES = 32, PATIENCE = 600, HOLD = 1500;      // milliseconds
+const NOTCHES = 32;
 
 function render({ model, el }) {
   const stop = new AbortController(), signal = stop.signal, view = Math.random().toString(36).slice(2);
@@ -8,24 +8,7 @@ function render({ model, el }) {
   const on = (node, event, call) => { node.addEventListener(event, call, { signal }); return node; };
   el.classList.add("vw", "vw-adversarial");
 
-  // --- asking: the newest value of each knob, when the last answer has been painted
-  const wishes = new Map();
-  let asked = 0, held = 0;
-  function ask(name, value) {
-    clearTimeout(held);      // what is being turned is not set from here; an old answer would move it under the hand
-    held = setTimeout(() => { held = 0; knobs(); }, HOLD);
-    wishes.set(name, value);
-    if (!asked) next();
-  }
-  function next() {
-    clearTimeout(asked);
-    asked = 0;
-    if (!wishes.size) return;
-    for (const [name, value] of wishes) model.send({ cmd: "set", name, value });
-    wishes.clear();
-    asked = setTimeout(next, PATIENCE);
-  }
-  signal.addEventListener("abort", () => { clearTimeout(asked); clearTimeout(held); });
+  const { ask, answered, held } = asker(model, signal, () => knobs());
 
   // --- pictures
   const verdict = make("div", { class: "vw-title", role: "status" });
@@ -58,32 +41,16 @@ function render({ model, el }) {
     describe();
   }
 
-  // --- classes: a row each, two bars in it
-  const rows = make("div", { class: "vw-bars vw-pairs", role: "group", "aria-label": "classes before and after" });
-  const percent = (p) => (p > 0 && p < 0.001 ? "< 0.1 %" : p < 1 && p > 0.999 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`);
-  function row(place) {
-    const name = make("span", { class: "vw-bar-name" }), before = make("div", { class: "vw-bar-fill" }), after = make("div", { class: "vw-bar-fill vw-after" });
-    const value = make("span", { class: "vw-bar-value" });
-    const tracks = make("span", {}, make("div", { class: "vw-bar-track" }, before), make("div", { class: "vw-bar-track" }, after));
-    const button = focusable(make("button", { type: "button", class: "vw-bar-row" }, name, tracks, value));
-    on(button, "click", () => { target.value = button.dataset.index; ask("target", Number(target.value)); });
-    button.say = (r) => {
-      name.textContent = name.title = nameOf(r.index);
-      before.style.width = `${100 * r.before}%`; after.style.width = `${100 * r.after}%`;
-      value.textContent = `${percent(r.before)} → ${percent(r.after)}`;
-      button.title = `make the network say ${nameOf(r.index)}`;
-      button.dataset.index = r.index;
-      button.setAttribute("aria-pressed", String(r.index === get("about").index));
-    };
-    return button;
-  }
+  // --- classes
   const nameOf = (i) => get("about").classes?.[i] ?? `class ${i}`;
+  const rows = classPairs({ label: "classes before and after", signal, nameOf: (i) => nameOf(i), hint: (name) => `make the network say ${name}`,
+    choose: (i) => { target.value = i; ask("target", i); } });
   const chance = (f, i, when) => percent(f.rows.find((r) => r.index === i)?.[when] ?? 0);
 
   function draw() {
     const f = get("frame"), nothing = !f.original;
     empty.hidden = !nothing; body.hidden = pictures.hidden = size.hidden = nothing;
-    if (nothing) { verdict.textContent = ""; el.dataset.seq = ""; next(); return; }
+    if (nothing) { verdict.textContent = ""; el.dataset.seq = ""; answered(); return; }
     const a = bytes(f.original), b = bytes(f.changed), [was, is] = f.first;
     paint(original.canvas, f, (i) => a[i]);
     paint(changed.canvas, f, (i) => b[i]);
@@ -93,14 +60,12 @@ function render({ model, el }) {
     original.canvas.ariaLabel = `original: ${original.what.textContent}`;
     changed.canvas.ariaLabel = `changed: ${changed.what.textContent}`;
     changed.node.classList.toggle("vw-fooled", was !== is);
-    while (rows.children.length > f.rows.length) rows.lastChild.remove();
-    while (rows.children.length < f.rows.length) rows.append(row(rows.children.length));
-    f.rows.forEach((r, i) => rows.children[i].say(r));
+    rows.say(f.rows, get("about").index);
     if (f.done) verdict.textContent = was === is ? `Still ${nameOf(was)}` : `Now ${nameOf(is)}, no longer ${nameOf(was)}`;
     progress.textContent = f.done ? "" : `step ${f.taken} of ${f.steps}`;
     save.disabled = !f.taken;
     el.dataset.seq = f.seq; el.dataset.done = f.done;
-    requestAnimationFrame(next);
+    requestAnimationFrame(answered);
   }
   function describe() {
     const f = get("frame"), reach = Math.floor(127 / get("amplify"));
@@ -111,23 +76,16 @@ function render({ model, el }) {
   }
 
   // --- knobs
-  function slider(name, label, least, most) {
-    const range = focusable(make("input", { type: "range", min: least, max: most, step: 1, "aria-label": label })), value = make("output");
-    function say(at = Number(range.value)) { value.textContent = texts[name](at); range.setAttribute("aria-valuetext", value.textContent); }
-    on(range, "input", () => { ask(name, Number(range.value)); say(); });
-    const node = make("label", {}, make("span", {}, label), range, value);
-    return { node, say, set(at) { range.max = Math.max(most, Math.ceil(at)); range.value = at; say(at); } };      // it need not lie on a notch
-  }
   const notches = () => get("eps") / (get("norm") === "inf" ? 1 / 255 : 0.1);
   const texts = {
     eps: (n) => (norm.value === "inf" ? `${Math.round(100 * n) / 100} / 255` : String(Math.round(10 * n) / 100)),
     steps: (n) => (n === 1 ? "1, FGSM" : String(n)),
   };
-  const eps = slider("eps", "eps", 0, NOTCHES), steps = slider("steps", "steps", 1, 40);
+  const slider = (name, least, most) => knob({ label: name, least, most, signal, turned: (at) => ask(name, at), text: (at) => texts[name](at) });
+  const eps = slider("eps", 0, NOTCHES), steps = slider("steps", 1, 40);
   const norm = on(focusable(make("select", { "aria-label": "norm" })), "change", () => { ask("norm", norm.value); eps.say(); });
   norm.append(make("option", { value: "inf" }, "L∞: each pixel"), make("option", { value: "2" }, "L2: length of it all"));
   const target = on(focusable(make("select", { "aria-label": "target" })), "change", () => ask("target", target.value === "" ? null : Number(target.value)));
-  const pick = (name, node) => make("label", {}, make("span", {}, name), node);
   const save = on(focusable(make("button", { type: "button", title: "save the changed picture, with its recipe inside" }, "Save as PNG")), "click", () => {
     model.send({ cmd: "save", view });
   });
@@ -135,18 +93,18 @@ function render({ model, el }) {
 
   function classes() {
     const { classes = [], own = 0, index = -1, aim = "" } = get("about"), key = JSON.stringify([classes, own, index < 0 ? aim : ""]);
-    const chosen = held ? target.value : index < 0 ? "" : String(index);
+    const chosen = held() ? target.value : index < 0 ? "" : String(index);
     if (target.dataset.key !== key) {
       target.dataset.key = key;
       target.replaceChildren(make("option", { value: "" }, index < 0 && aim ? aim : `away from ${nameOf(own)}`),
         ...classes.map((name, i) => make("option", { value: i }, `to ${name}`)));
     }
     target.value = chosen;
-    [...rows.children].forEach((r) => r.setAttribute("aria-pressed", String(Number(r.dataset.index) === index)));
+    rows.mark(index);
   }
   function knobs() {
     classes();
-    if (held) return;
+    if (held()) return;
     norm.value = get("norm");
     eps.set(notches()); steps.set(get("steps"));
   }
@@ -155,9 +113,7 @@ function render({ model, el }) {
     make("div", { class: "vw-knobs" }, eps.node, steps.node),
     make("div", { class: "vw-choices" }, pick("norm", norm), pick("target", target)),
     make("div", { class: "vw-row" }, save, progress));
-  const key = make("div", { class: "vw-legend" }, ...[["before", ""], ["after", "vw-after"]].map(([name, kind]) =>
-    make("span", {}, make("i", { class: `vw-bar-fill ${kind}`, "aria-hidden": "true" }), name)));
-  const body = make("div", { class: "vw-adversarial-body" }, controls, make("div", {}, key, rows));
+  const body = make("div", { class: "vw-adversarial-body" }, controls, rows.node);
   el.append(verdict, empty, pictures, size, body);
   errorLine(model, el, signal);
 
