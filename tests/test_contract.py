@@ -18,6 +18,12 @@ def whole_extract(module: vw.Net | nn.Module, x: Tensor, layer: str) -> None:
         vw.as_net(module)(x)
 
 
+def destroyed(module: vw.Net | nn.Module, x: Tensor, method: Callable[..., object] | str) -> None:
+    """Two steps of a sanity check, the second with weights that are random."""
+    run = vw.sanity_check(method, module, x, vw.Logit(1))
+    next(run), next(run)
+
+
 # Every public function that runs a net: (net or module, images, a layer in its middle).
 CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "net": lambda m, x, layer: vw.as_net(m)(x),
@@ -38,6 +44,12 @@ CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "integrated_gradients": lambda m, x, layer: vw.integrated_gradients(m, x[:1], vw.Logit(1), steps=2),
     "gradcam": lambda m, x, layer: vw.gradcam(m, x, vw.Logit(1), layer=layer),
     "occlusion": lambda m, x, layer: next(vw.occlusion(m, x[:1], vw.Logit(1), stride=12)),
+    "sanity_check": lambda m, x, layer: destroyed(m, x[:1], "saliency"),
+    "sanity_check, in Captum's manner": lambda m, x, layer: destroyed(
+        m, x[:1], lambda images, target: vw.gradient(m, vw.Logit(target), images)[1].cpu()),
+    "class_sensitivity": lambda m, x, layer: vw.class_sensitivity("saliency", m, x[:1], [vw.Logit(0), vw.Logit(1)]),
+    "deletion": lambda m, x, layer: vw.deletion(m, x, vw.Probability(1), x.mean(1), steps=2),
+    "insertion": lambda m, x, layer: vw.insertion(m, x[:1], vw.Probability(1), x[:1].mean(1), steps=1),
     "fool": lambda m, x, layer: vw.fool(m, vw.Logit(0), steps=2).result(),
 }
 

@@ -313,9 +313,11 @@ def _upwards(name: str) -> Iterator[str]:
 def _copy(net: Net) -> Net:
     with net.lock, torch.inference_mode(False):
         try:
-            return replace(net, module=deepcopy(net.module))
+            copied = replace(net, module=deepcopy(net.module))
         except Exception as e:
             raise TypeError(f"{net.name} cannot be copied, so its weights cannot be made random: {e}") from e
+        vars(copied)["layers"] = net.layers  # made by running the network, and the same
+        return copied
 
 
 @torch.inference_mode(False)
