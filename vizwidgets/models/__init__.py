@@ -30,8 +30,9 @@ def build(name: str) -> tuple[FlowerNet, dict[str, Any]]:
     net : FlowerNet
         In evaluation mode, float32. It takes normalised images: ``(x - mean) / std``.
     metadata : dict
-        "labels" (list of str), "size" (pixels), "mean" and "std" (3 floats each), "accuracy" on held-out drawings (share),
-        "recipe" (dict), "drawing_hashes" (of the drawings it was trained with), "name", "format".
+        "labels" (list of str), "size" (pixels), "mean" and "std" (3 floats each), "accuracy" on held-out drawings and
+        "training_accuracy" on those it learned from (shares), "recipe" (dict), "drawing_hashes" (of the drawings it was
+        trained with), "name", "format".
 
     Raises
     ------
