@@ -182,3 +182,24 @@ def test_bad_input_is_refused() -> None:
         gradcam(flat, picture(flat), vw.Logit(0))
     with pytest.raises(ValueError, match="at least one step"):
         integrated_gradients(of, x, CLASS, steps=0)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTIONS)
+def test_what_is_no_number_is_refused(name: str) -> None:
+    of, x = double("functional"), picture(double("functional")).double()
+    wrong = x.clone()
+    wrong[0, :, 3, 4] = torch.nan
+    with pytest.raises(ValueError, match="1 of the image's are NaN"):
+        ATTRIBUTIONS[name](of, wrong, CLASS)
+    broken = make("functional").double()
+    broken.fc.weight.data[3, 0] = torch.nan
+    with pytest.raises(ValueError, match="gives the score \\[nan\\]: its weights hold NaN"):
+        ATTRIBUTIONS[name](vw.as_net(broken, size=32), x, CLASS)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTIONS)
+def test_an_image_of_one_colour_has_a_map_like_any_other(name: str) -> None:
+    of = double("functional")
+    found = ATTRIBUTIONS[name](of, torch.full((1, 3, 32, 32), 0.5, dtype=torch.float64), CLASS)
+    assert found.map.isfinite().all() and found.picture().size == (32, 32)
+    assert "CAM" in name or found.map.abs().max() > 0, "of Grad-CAM the positive part may be empty"

@@ -119,6 +119,28 @@ def test_bad_input_is_refused_before_anything_is_computed() -> None:
         occlusion(of, x, [CLASS, CLASS, CLASS])
     with pytest.raises(LookupError, match="conv2"):
         occlusion(of, x, vw.Channel("conv3", 0))
+    with pytest.raises(ValueError, match="2048 of the image's are NaN or infinite"):
+        occlusion(of, x / 0, CLASS)
+    broken = make("functional")
+    broken.fc.weight.data[3, 0] = torch.nan
+    with pytest.raises(ValueError, match="its weights hold NaN"):
+        occlusion(vw.as_net(broken, size=32), x, CLASS).result()
+
+
+def test_a_grey_image_loses_nothing_behind_grey() -> None:
+    of = net("functional")
+    found = occlusion(of, torch.full((1, 3, 32, 32), 0.5), CLASS, window=8).result()
+    assert (found.map == 0).all() and found.picture().size == (32, 32)
+
+
+def test_a_target_of_one_place_sees_only_what_covers_its_field() -> None:
+    of = double("functional")
+    x = picture(of).double()
+    found = occlusion(of, x, vw.Neuron("conv1", 2, 4, 5), window=2, stride=2).result().map[0]
+    seen = torch.zeros(32, 32, dtype=torch.bool)
+    top, left, bottom, right = of.layers["conv1"].receptive_field.box(4, 5, 32, 32)
+    seen[top // 2 * 2 : -(-bottom // 2) * 2, left // 2 * 2 : -(-right // 2) * 2] = True
+    assert (found[~seen] == 0).all() and (found[seen] != 0).any()
 
 
 def test_fewer_bits_are_offered_and_leave_the_network_as_it_was(monkeypatch) -> None:

@@ -30,8 +30,8 @@ SIX = {
 }
 
 
-def ten_times(grad: Tensor, below: Tensor, above: Tensor | None) -> Tensor:
-    return 10 * grad.masked_fill(below if above is None else below | above, 0)
+def ten_times(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
+    return 10 * grad.masked_fill((output <= 0) | (output >= (top or torch.inf)), 0)
 
 
 def passed(call, x: Tensor, weights: Tensor, rule) -> tuple[Tensor, Tensor]:

@@ -84,6 +84,15 @@ def pixels(images: Any) -> Tensor:
     return x if x.is_floating_point() else x.float() / 255
 
 
+def finite_pixels(images: Any) -> Tensor:
+    """`pixels`, or ValueError where one of them is no number."""
+    x = pixels(images)
+    if not bool(x.sum().isfinite()):
+        wrong = int((~x.isfinite()).any(1).sum())
+        raise ValueError(f"pixels are numbers in [0, 1]; {wrong} of the image's are NaN or infinite")
+    return x
+
+
 def open_image(source: Any, net: Net | None = None) -> Image:
     """`source` as an `Image`, prepared as `net` was trained; see `vizwidgets.image`, which gives its pixels."""
     if isinstance(source, Image):

@@ -16,7 +16,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     if any(m is module for m in held):  # a walk through all modules takes as long as a small pass
         yield
         return
-    training = _training(module)
+    training = [m for m in submodules(module) if m.training]
     for m in training:
         m.training = False
     held.append(module)
@@ -31,10 +31,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 _HELD = threading.local()
 
 
-def _training(module: nn.Module) -> list[nn.Module]:
-    # By hand: `module.modules()` takes several times as long, and this is done in every step of an optimization.
+def submodules(module: nn.Module) -> list[nn.Module]:
+    """The module and all within it; `module.modules()` takes several times as long, and this is done in every step."""
     found: list[nn.Module | None] = [module]
     for m in found:
         if m is not None and m._modules:
             found.extend(m._modules.values())
-    return [m for m in found if m is not None and m.training]
+    return [m for m in found if m is not None]

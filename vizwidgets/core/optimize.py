@@ -77,6 +77,13 @@ def image_gradient(scores: Tensor, images: Tensor, target: Target, *further: Ten
     raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
 
 
+def finite_scores(net: Net, scores: Tensor) -> Tensor:
+    """The scores themselves, or ValueError where one is no number."""
+    if not bool(scores.isfinite().all()):
+        raise ValueError(f"{net.name or 'the network'} gives the score {scores.tolist()}: its weights hold NaN, or it overflows")
+    return scores
+
+
 def _float(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 

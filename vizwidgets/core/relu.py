@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
-# rule(grad, below, above): the gradient of the score with respect to the output, and where the input was not above 0, or
-# (of a ReLU6, else None) not below 6. Gives the gradient with respect to the input.
-Rule = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+# rule(grad, output, top): the gradient of the score with respect to the output, the output, and where it ends (6 for ReLU6,
+# else None). Gives the gradient with respect to the input.
+Rule = Callable[[Tensor, Tensor, float | None], Tensor]
 
 _RELU = {F.relu, torch.relu, Tensor.relu}
 _RELU_IN_PLACE = {torch.relu_, Tensor.relu_}
@@ -31,30 +31,35 @@ _OTHERS: dict[Any, str] = {
 }  # fmt: skip
 
 
-def redirected(grad: Tensor, below: Tensor, above: Tensor | None) -> Tensor:
+def redirected(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
     """Let an image whose whole gradient is blocked here move towards where the ReLU opens; others pass as usual.
 
     At the start of an optimization all that a target reads may be off, and the plain gradient is zero then (Lucid).
     """
-    shut = below if above is None else below | above
-    plain = grad.masked_fill(shut, 0)
+    plain = _open(grad, output, top)
     stuck = (plain == 0).flatten(1).all(1)
     if not stuck.any():
         return plain
-    away = below & (grad < 0)
-    if above is not None:
-        away |= above & (grad > 0)
+    away = (output <= 0) & (grad < 0)
+    if top is not None:
+        away |= (output >= top) & (grad > 0)
     return torch.where(stuck.view(-1, *[1] * (grad.dim() - 1)), grad.masked_fill(away, 0), plain)
 
 
-def guided(grad: Tensor, below: Tensor, above: Tensor | None) -> Tensor:
+def guided(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
     """Only what raises the score, and only where the ReLU was open (guided backpropagation)."""
-    return grad.clamp(min=0).masked_fill_(below if above is None else below | above, 0)
+    return _open(grad.clamp(min=0), output, top)
 
 
-def deconvolved(grad: Tensor, below: Tensor, above: Tensor | None) -> Tensor:
+def deconvolved(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
     """Only what raises the score, wherever the ReLU was open or not (deconvnet)."""
     return grad.clamp(min=0)
+
+
+def _open(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
+    """The gradient where the ReLU was neither shut nor at its top."""
+    passed = torch.ops.aten.threshold_backward(grad, output, 0)
+    return passed if top is None else passed.masked_fill_(output >= top, 0)
 
 
 @contextmanager
@@ -109,14 +114,16 @@ def _hardtanh(
 class _Ruled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rule: Rule, top: float | None, inplace: bool) -> Tensor:
-        ctx.rule = rule
-        ctx.save_for_backward(x <= 0, None if top is None else x >= top)
         if inplace:
             ctx.mark_dirty(x)
-            return x.clamp_(0, top)
-        return x.clamp(0, top)
+            output = x.clamp_(0, top)
+        else:
+            output = x.clamp(0, top)
+        ctx.rule, ctx.top = rule, top
+        ctx.save_for_backward(output)
+        return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return ctx.rule(grad, *ctx.saved_tensors), None, None, None
+        return ctx.rule(grad, *ctx.saved_tensors, ctx.top), None, None, None

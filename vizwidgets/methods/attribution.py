@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from vizwidgets.core.capture import extract
 from vizwidgets.core.errors import unknown
-from vizwidgets.core.image import Image, pixels
+from vizwidgets.core.image import Image, finite_pixels
 from vizwidgets.core.memory import images_at_once
 from vizwidgets.core.modes import evaluating
 from vizwidgets.core.net import Net, as_net
-from vizwidgets.core.optimize import gradient, image_gradient, read
+from vizwidgets.core.optimize import finite_scores, gradient, image_gradient, read
 from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.relu import Rule, deconvolved, guided, relu_backward
 from vizwidgets.core.results import Attribution
@@ -247,7 +247,7 @@ def gradcam(
     cam = torch.cat(maps)
     cam = F.interpolate((cam.clamp(min=0) if positive else cam)[:, None], x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     recipe = make_recipe(net, "gradcam", {"images": x}, {"target": target, "layer": layer, "positive": positive})
-    return Attribution(cam.cpu(), torch.cat(scores).cpu(), recipe=recipe)
+    return Attribution(cam.cpu(), finite_scores(net, torch.cat(scores).cpu()), recipe=recipe)
 
 
 def guided_gradcam(
@@ -333,11 +333,11 @@ def _checked(net: Net | nn.Module, images: Tensor | Image, target: Target, kind:
         raise LookupError(unknown("kind", kind, KINDS))
     if not isinstance(target, Target):
         raise TypeError(f"a target is one of vizwidgets' targets, not {target!r}: Logit({target!r}), say")
-    return net, pixels(images), target.resolve(net)
+    return net, finite_pixels(images), target.resolve(net)
 
 
 def _at_once(net: Net, images: Tensor) -> int:
-    return min(AT_ONCE, images_at_once(net, (images.shape[2], images.shape[3])))
+    return 1 if len(images) == 1 else min(AT_ONCE, images_at_once(net, (images.shape[2], images.shape[3])))
 
 
 def _scores(net: Net, target: Target, images: Tensor) -> Tensor:
@@ -354,4 +354,4 @@ def _attribution(
     net: Net, method: str, images: Tensor, values: Tensor, scores: Tensor, kind: str, options: dict[str, Any]
 ) -> Attribution:
     values = values.to(images.dtype)
-    return Attribution(KINDS[kind](values, images), scores, values, recipe=make_recipe(net, method, {"images": images}, options))
+    return Attribution(KINDS[kind](values, images), finite_scores(net, scores), values, recipe=make_recipe(net, method, {"images": images}, options))

@@ -12,10 +12,10 @@ from PIL import Image as PILImage
 from torch import Tensor, nn
 
 from vizwidgets.core.errors import unknown
-from vizwidgets.core.image import Image, pixels
+from vizwidgets.core.image import Image, finite_pixels, pixels
 from vizwidgets.core.memory import images_at_once
 from vizwidgets.core.net import Net, as_net
-from vizwidgets.core.optimize import Run, read
+from vizwidgets.core.optimize import Run, finite_scores, read
 from vizwidgets.core.precision import check_precision, in_precision
 from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.results import Attribution
@@ -101,7 +101,7 @@ def occlusion(
     >>> occlusion(net, x, Logit("rose"), window=32, stride=16).result()
     Attribution(map 1×96×96, scores 1, values=None)
     """
-    net, x = as_net(net), pixels(images)
+    net, x = as_net(net), finite_pixels(images)
     check_precision(net, precision)
     cases = _cases(net, x, target)
     size = (x.shape[2], x.shape[3])
@@ -118,6 +118,7 @@ def occlusion(
 
     def slide() -> Iterator[OcclusionStep]:
         scores, bare = (torch.cat([_scores(net, aims, v[i : i + 1], precision)[:, 0] for i, aims in cases]) for v in (x, cover))
+        finite_scores(net, scores)
         base, sign = (bare, -1) if only_window else (scores, 1)
         drops = torch.full((len(base), len(boxes)), torch.nan, dtype=base.dtype)
         for index in range(1, total + 1):
