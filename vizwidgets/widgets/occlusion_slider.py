@@ -110,14 +110,17 @@ class OcclusionSlider(Playback, AnyWidget):
     patch: Any = traitlets.Dict(help="where the patch is, and the classes with it: they move together").tag(sync=True)
 
     def __init__(self, net: Net | nn.Module | None = None, image: Any = None, **options: Any) -> None:
-        net = None if net is None else as_net(net)
         self._between = object()  # owner of what is done between two steps of the run
         self._scene: _Scene | None = None
         self._key: Any = None
+        self._answered: Any = None
+        self._fitted: Any = None
         self._seen: tuple[Any, Any] = (None, None)
         self._rows: tuple[Any, list[int]] = (None, [])
         self._wanted = self._lost = False
-        super().__init__(net=net, image=None if image is None else open_image(image, net), **options)
+        super().__init__(**options)
+        self.net = None if net is None else as_net(net)
+        self.image = None if image is None else open_image(image, self.net)
         if self.box is not None and self.window is None:
             self.window = _size(self.box)
         self.now(self._work)
@@ -159,18 +162,24 @@ class OcclusionSlider(Playback, AnyWidget):
         return y0, x0, y1, x1
 
     def _moved(self, change: Any) -> None:
-        if change.new is not None and self._scene is not None and _size(change.new) != self._scene.window:
+        if change.new == self._fitted:  # set by the worker
+            return
+        if change.new is not None and _size(change.new) != self._window():
             self.window = _size(change.new)
         self.later(self._work)
+
+    def _window(self) -> Any:
+        size = (1, 1) if self.image is None else self.image.pixels.shape[2:]
+        return view.geometry((size[0], size[1]), self.window, 1)[0]
 
     @shows_errors
     def _command(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
         command, name, value = content.get("cmd"), content.get("name"), content.get("value")
         if command != "set":
             super()._command(widget, content, buffers)
-        elif name == "box" and self._scene is not None:
+        elif name == "box":
             y, x = (int(v) for v in value)  # type: ignore[union-attr]
-            tall, wide = self._scene.window
+            tall, wide = self._window()
             self.box = (y, x, y + tall, x + wide)
         elif name == "target":
             self.target = None if value is None else KINDS.get(self.about["kind"], Probability)(int(value))
@@ -191,7 +200,9 @@ class OcclusionSlider(Playback, AnyWidget):
             self._key = None
             self._begin()
             self._key = key
-        self._look()
+        box = self.box
+        if self._answered != (key, box, self.k):
+            self._answered = (key, self._answer(box), self.k)
         self.error = ""
         if wanted and self._scene is not None:
             self._reload()
@@ -199,7 +210,8 @@ class OcclusionSlider(Playback, AnyWidget):
 
     def _begin(self) -> None:
         net, image, self._scene = self.net, self.image, None
-        self._lost = (self._lost or self.index > 0) and self._rows[0] is not None and self._rows[0][:2] == (net, image)
+        same = self._seen[0] is not None and self._seen[0][:2] == (net, image)
+        self._lost = same and (self._lost or self.index > 0)
         self._unload()
         if net is None or image is None:
             self.about, self.pictures, self.patch = {}, {}, {}
@@ -225,8 +237,6 @@ class OcclusionSlider(Playback, AnyWidget):
         window, stride = view.geometry(size, self.window, self.stride)
         cover = filling(x, self.fill)
         self._scene = _Scene(net, x, cover, target, window, before, score, start)
-        if self._rows[0] != (net, image, self.k):
-            self._rows = ((net, image, self.k), [])
         pictures = view.pictures(x, cover, view.coarser(size))
         if pictures != self.pictures:
             self.pictures = pictures
@@ -239,22 +249,25 @@ class OcclusionSlider(Playback, AnyWidget):
             "channels": x.shape[1], "colours": colour_table("diverging").tobytes(), "lost": self._lost,
         }  # fmt: skip
 
-    def _look(self) -> None:
-        """What the network says with the patch where it is."""
-        scene, asked = self._scene, self.box
+    def _answer(self, asked: view.Box | None) -> view.Box | None:
+        """Show what the network says with the patch there, or as near as it can be; gives where that is."""
+        scene = self._scene
         if scene is None:
-            return
+            return asked
         box = view.fitted(asked, scene.window, (scene.image.shape[2], scene.image.shape[3]))
         after, score, _ = view.answers(scene.net, scene.target, view.patched(scene.image, scene.cover, box, self.only_window))
-        rows = class_rows(self._rows[1], scene.before, after, self.about["index"], self.k)
-        self._rows = (self._rows[0], rows)
+        fixed = (*self._seen[0][:2], self.k)
+        rows = class_rows(self._rows[1] if self._rows[0] == fixed else [], scene.before, after, self.about["index"], self.k)
+        self._rows = (fixed, rows)
         self.patch = {
             "box": list(box), "before": scene.score, "after": score, "first": [int(scene.before.argmax()), int(after.argmax())],
             "rows": [{"index": i, "before": scene.before[i].item(), "after": after[i].item()} for i in rows],
             "seq": self.patch.get("seq", 0) + 1,
         }  # fmt: skip
         if box != asked == self.box:
+            self._fitted = box
             self.box = box
+        return box
 
     # --- the map
 
