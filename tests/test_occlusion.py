@@ -147,10 +147,10 @@ def test_fewer_bits_are_offered_and_leave_the_network_as_it_was(monkeypatch) -> 
     of = vw.load("flowers")
     x = torch.as_tensor(vw.image(vw.data.Flowers(1, seed=7).flower(0).image, of))
     options = {"window": 24, "stride": 12}
-    if not precision._has_bfloat16(torch.device("cpu")):
+    if not precision.has_bfloat16():
         with pytest.raises(ValueError, match="this processor has no bfloat16"):
             occlusion(of, x, CLASS, precision="bfloat16", **options)
-        monkeypatch.setattr(precision, "_has_bfloat16", lambda device: True)
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
     full = occlusion(of, x, CLASS, **options).result().map
     with nothing_left_behind(of.module, x):
         rough = occlusion(of, x, CLASS, precision="bfloat16", **options).result().map

@@ -17,7 +17,7 @@ def check_precision(net: Net, precision: str) -> None:
     """LookupError for an unknown precision, ValueError for one that the network's device does not have."""
     if precision not in PRECISIONS:
         raise LookupError(unknown("precision", precision, PRECISIONS))
-    if precision == "bfloat16" and not _has_bfloat16(_device(net)):
+    if precision == "bfloat16" and not has_bfloat16(_device(net)):
         raise ValueError("this processor has no bfloat16, so it would be slower rather than faster: precision='full'")
 
 
@@ -32,7 +32,9 @@ def _device(net: Net) -> torch.device:
     return next((p.device for p in net.module.parameters()), torch.device("cpu"))
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device | None = None) -> bool:
+    """Whether the device, by default the processor, computes with bfloat16."""
+    device = device or torch.device("cpu")
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
