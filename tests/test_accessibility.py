@@ -14,6 +14,7 @@ CELLS = (
     "vw.LayerPicker(net, 'stage2')", "vw.ChannelGrid(net, x, 'stage2', overlay=True)", "vw.ChannelGrid(net, x, 'head')",
     "vw.FilterGrid(net, x, 'stem')", "vw.FilterGrid(net, x, 'stage2.0.conv1')", "ImageChooser(net)", "TopClasses(net, x)",
     "vw.ChannelGrid()", "vw.LayerPicker()", "vw.FilterGrid()", "TopClasses()", "vw.AdversarialSlider()",
+    "vw.OcclusionSlider()", "patch = vw.OcclusionSlider(net, x, window=16, stride=24)\npatch.play(block=True)\npatch.error = 'no fill gray'\npatch",
     "slider = vw.AdversarialSlider(net, x, steps=2)\nslider.error = 'no class rse; did you mean rose?'\nslider.wait()\nslider",
     "grid = vw.ChannelGrid(net, x, 'stage3')\ngrid.error, grid.busy = 'There is no layer stag2; did you mean stage2?', True\ngrid",
 )  # fmt: skip
@@ -30,7 +31,7 @@ def all_shown(page):
 def test_axe_finds_nothing(notebook):
     from axe_playwright_python.sync_playwright import Axe
 
-    book = notebook(*CELLS, viewport={"width": 1300, "height": 7000})      # it looks at what is on the screen only
+    book = notebook(*CELLS, viewport={"width": 1300, "height": 9000})      # it looks at what is on the screen only
     all_shown(book.page)
     # JupyterLab's body has no height, and axe takes all text in it for hidden.
     book.page.add_style_tag(content="body { height: 100vh !important; }")
@@ -202,7 +203,7 @@ MISFITS = """(box) => {
     if (r.right > edge.right + 1 || r.left < edge.left - 1) found.push(`outside: ${name(e)}`);
     if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible') found.push(`cut off: ${name(e)}`);
   }
-  const leaves = all.filter((e) => !e.closest('svg, .vw-tree, .vw-tiles') && !e.children.length && (e.textContent || e.matches('img, canvas, input, select')));
+  const leaves = all.filter((e) => !e.closest('svg, .vw-tree, .vw-tiles, .vw-occlusion-stage') && !e.children.length && (e.textContent || e.matches('img, canvas, input, select')));
   leaves.forEach((a, i) => leaves.slice(i + 1).forEach((b) => {
     const p = a.getBoundingClientRect(), q = b.getBoundingClientRect();
     const w = Math.min(p.right, q.right) - Math.max(p.left, q.left), h = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
