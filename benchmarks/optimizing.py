@@ -24,7 +24,7 @@ from .timing import side_by_side, table
 
 SIZE = 224
 STEPS = 64
-CHANNELS = (3, 20)  # that are compared with Lucent's in score
+CHANNELS = (3, 7, 11, 20, 33, 52)  # that are compared with Lucent's in score; all layers have so many
 LAYERS = {
     "flowers": ("stem.relu", "stage2", "stage4"),
     "squeezenet1_1": ("features.4", "features.7", "features.12"),
@@ -109,7 +109,9 @@ def lucent_steps(net: vw.Net, layer: str, channel: int, size: int) -> Iterator[C
 
 
 def grown(net: vw.Net, layer: str, size: int) -> str:
-    """What `CHANNELS` answer on average to the images after `STEPS` steps of ours and of Lucent, without transforms."""
+    """What `CHANNELS` answer on average to the images after `STEPS` steps of ours and of Lucent, without transforms, and how
+    many of them answer more to ours.
+    """
     scores = []
     for channel in CHANNELS:
         target = vw.Channel(layer, channel)
@@ -117,7 +119,8 @@ def grown(net: vw.Net, layer: str, size: int) -> str:
         ours = [optimizer.step() for _ in range(STEPS)][-1].image
         theirs = [image() for image in islice(lucent_steps(net, layer, channel, size), STEPS)][-1].detach()
         scores.append([vw.score(net, target, image).item() for image in (ours, theirs)])
-    return ", ".join(f"{v:.3g}" for v in torch.tensor(scores).mean(0).tolist())
+    means, wins = torch.tensor(scores).mean(0).tolist(), sum(mine > theirs for mine, theirs in scores)
+    return f"{means[0]:.3g}, {means[1]:.3g} ({wins} of {len(scores)})"
 
 
 def measure() -> str:
@@ -141,5 +144,5 @@ def measure() -> str:
                 f"{times['lucent'] / times['ours']:.1f}" if "lucent" in times else "-", f"{factor:.1f}" if factor else "-",
                 grown(net, layer, size) if factor else "-",
             ])  # fmt: skip
-    head = ["network", "layer", "step, ms", "step / bare loop (limit 1.05)", "step / raw passes", "Lucent / step", "at least", f"score after {STEPS} steps: ours, Lucent"]
+    head = ["network", "layer", "step, ms", "step / bare loop (limit 1.05)", "step / raw passes", "Lucent / step", "at least", f"score after {STEPS} steps: ours, Lucent (higher in)"]
     return "## a step of image optimization (one image, default transforms)\n\n" + table(head, rows)

@@ -47,8 +47,8 @@ CAPTUM = {
     "guided backprop": (lambda n, x: guided_backprop(n, x, CLASS).values, lambda m, x: attr.GuidedBackprop(m).attribute(x, target=3)),
     "deconvnet": (lambda n, x: deconvnet(n, x, CLASS).values, lambda m, x: attr.Deconvolution(m).attribute(x, target=3)),
     "integrated gradients": (
-        lambda n, x: integrated_gradients(n, x, CLASS, baseline=0.25).values,
-        lambda m, x: attr.IntegratedGradients(m).attribute(x, target=3, baselines=torch.full_like(x, 0.25)),
+        lambda n, x: integrated_gradients(n, x, CLASS, baseline=0.25, steps=12).values,
+        lambda m, x: attr.IntegratedGradients(m).attribute(x, target=3, baselines=torch.full_like(x, 0.25), n_steps=12),
     ),
     "Grad-CAM": (
         lambda n, x: gradcam(n, x, CLASS, layer="layer2", positive=False).map,
@@ -65,7 +65,7 @@ CAPTUM = {
 @pytest.mark.filterwarnings("ignore")
 def test_the_same_as_captum(name: str, monkeypatch) -> None:
     # Captum rounds the weights of the Gauss-Legendre rule to single precision.
-    points, weights = np.polynomial.legendre.leggauss(50)
+    points, weights = np.polynomial.legendre.leggauss(12)
     monkeypatch.setattr(np.polynomial.legendre, "leggauss", lambda n: (points, 2 * (weights / 2).astype(np.float32).astype(float)))
     ours, theirs = CAPTUM[name]
     of = double("resnet")

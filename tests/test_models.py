@@ -87,6 +87,7 @@ def test_flowers_are_recognised():
     assert right >= fewest(240, 0.97)
 
 
+@pytest.mark.long
 def test_one_network_cheats_by_the_background():
     net, metadata = build("flowers-background")
     assert metadata["accuracy"] >= 0.97
