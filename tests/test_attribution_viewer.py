@@ -77,14 +77,20 @@ def test_the_maps_are_those_of_the_functions(net, x):
 
 def test_only_what_has_changed_is_worked_out_again(net, x, monkeypatch):
     calls = []
-    for name in ("saliency", "Grad-CAM"):
-        def counted(net, images, target, _name=name, _call=vw.ATTRIBUTIONS[name], **options):
-            calls.append((_name, target, options.get("layer")))
-            return _call(net, images, target, **options)
-        if name == "Grad-CAM":
-            def counted(net, images, target, layer=None, _call=counted):  # noqa: F811
-                return _call(net, images, target, layer=layer)
-        monkeypatch.setitem(vw.ATTRIBUTIONS, name, counted)
+
+    def counted(name, call):
+        def with_layer(net, images, target, layer=None):
+            calls.append((name, target, layer))
+            return call(net, images, target, layer=layer)
+
+        def without(net, images, target):
+            calls.append((name, target, None))
+            return call(net, images, target)
+
+        monkeypatch.setitem(vw.ATTRIBUTIONS, name, with_layer if name == "Grad-CAM" else without)
+
+    counted("saliency", vw.saliency)
+    counted("Grad-CAM", vw.gradcam)
     viewer = vw.AttributionViewer(net, x, vw.Logit("elder"), methods=("saliency", "Grad-CAM"))
     settled(viewer)
     assert [c[0] for c in calls] == ["saliency", "Grad-CAM"]
@@ -164,3 +170,250 @@ def test_a_run_is_shown_as_it_goes(net, x, monkeypatch):
     shares = [done for name, done in seen if name == "occlusion"]
     assert len(shares) > 3 and shares == sorted(shares) and shares[-1] == 1
     assert seen[1] == ("saliency", 1), "it need not wait for the run's end"
+
+
+def test_the_scale_ends_at_the_percentile(net):
+    values = torch.linspace(0, 1, 1000).reshape(20, 50)
+    for percentile in (90, 92.5, 99.5, 100):
+        low, high = ends(values, percentile)
+        assert low == 0 and high == pytest.approx(np.percentile(values.numpy(), percentile, method="inverted_cdf"))
+        assert int((values <= high).sum()) == 10 * percentile
+    assert scale_text(values, 100) == "0 to 1"
+    assert scale_text(values, 90) == "0 to 0.9 and beyond"
+    assert ends(-values, 90) == (-ends(values, 90)[1], ends(values, 90)[1])
+    assert scale_text(values - 0.5, 100) == "-0.5 to 0.5"
+    odd = values.clone()
+    odd[0, :10], odd[5, 5] = float("nan"), float("inf")
+    assert ends(odd, 100) == (0, 1)
+    peak = torch.zeros(20, 50)
+    assert ends(peak, 95) == (0, 1)
+    peak[3, 4] = 7
+    assert ends(peak, 95) == (0, 7), "a scale of no length is none"
+    assert ends(torch.full((5, 5), float("nan")), 99) == (0, 1)
+
+
+def test_clipped_and_odd_values_are_marked():
+    image = vw.Image(torch.full((1, 3, 10, 20), 0.5))
+    values = torch.linspace(-1, 1, 200).reshape(10, 20)
+    values[5, 5] = float("nan")
+    pixels = np.asarray(drawn(values, image, 90, None, side=20))
+    beyond = (values.abs() > ends(values, 90)[1] * 1.02).numpy()
+    inside = (values.abs() <= ends(values, 90)[1]).numpy()
+    assert beyond.sum() > 10 and (pixels[beyond] == 0).all() and (pixels[inside].max(1) > 0).all()
+    assert tuple(pixels[5, 5]) == (255, 0, 255)
+    assert (np.asarray(drawn(values.abs(), image, 90, None, side=20))[beyond] == 255).all()
+    alone, over = (np.asarray(drawn(values, image, 100, opacity, side=20)).astype(int) for opacity in (None, 0.5))
+    assert np.abs(over[4, 19] - 128).max() <= 12, "near 0 the picture is seen"
+    assert np.abs(over[9, 19] - (alone[9, 19] + 128) / 2).max() <= 1
+
+
+def test_signs_where_a_method_tells():
+    values = torch.tensor([[[[3.0, -1.0]], [[-1.0, -1.0]]]])
+    told = Attribution(torch.tensor([[[3.0, 1.0]]]), torch.zeros(1), values)
+    assert reading(told, True).tolist() == [[2, -2]] and reading(told, False).tolist() == [[3, 1]]
+    own = Attribution(torch.tensor([[[3.0, -1.0]]]), torch.zeros(1), values)
+    assert reading(own, True).tolist() == [[3, -1]] and reading(own, False).tolist() == [[3, 1]]
+    plain = Attribution(torch.tensor([[[3.0, 1.0]]]), torch.zeros(1))
+    assert reading(plain, True).tolist() == [[3, 1]]
+
+
+def test_large_maps_are_made_smaller():
+    big = torch.randn(1, 2000, 3000, generator=torch.Generator().manual_seed(0))
+    found = Attribution(big.abs(), torch.zeros(1), torch.stack([big, big], 1))
+    state = packed(found)
+    assert max(state["height"], state["width"]) <= LONGEST and len(state["signed"]) + len(state["absolute"]) < 8_000_000
+    k = state["pooled"]
+    assert numbers(state)[3, 5] == pytest.approx(2 * big[0, 3 * k : 4 * k, 5 * k : 6 * k].mean().item(), abs=1e-5)
+    assert numbers(state, "absolute")[3, 5] == pytest.approx(big[0, 3 * k : 4 * k, 5 * k : 6 * k].abs().mean().item(), abs=1e-5)
+
+
+def test_a_large_picture_says_how_it_was_resized(net):
+    viewer = vw.AttributionViewer(net, PILImage.effect_noise((1200, 900), 50).convert("RGB"), methods="saliency")
+    settled(viewer)
+    assert any("1200×900" in note for note in viewer.about["notes"])
+    assert viewer.results["saliency"].map.shape == (1, 20, 20)
+
+
+def test_what_the_page_sends(net, x):
+    viewer = vw.AttributionViewer(net, x)
+    settled(viewer)
+    wire = Wire(viewer)
+    for name, value in (("signed", True), ("overlay", True), ("opacity", 0.25), ("percentile", 92.5), ("index", 1)):
+        wire.receive({"cmd": "set", "name": name, "value": value})
+        assert getattr(viewer, name) == value
+    settled(viewer)
+    assert wire.size == 0, "colours, clipping and the large one are the page's own affair"
+    wire.receive({"cmd": "set", "name": "layer", "value": "1"})
+    settled(viewer)
+    assert [k for s in wire.states for k in s if k.startswith("_map")] == ["_map5"], "only Grad-CAM looks at a layer"
+    assert shown(viewer, "Grad-CAM")["layer"] == "1"
+    wire.receive({"cmd": "set", "name": "target", "value": 2})
+    settled(viewer)
+    assert viewer.target == vw.Logit(2) and viewer.about["given"]
+    assert viewer.results["saliency"].scores.item() == pytest.approx(net(x.pixels)[0, 2].item())
+    wire.receive({"cmd": "set", "name": "target", "value": None})
+    wire.receive({"cmd": "set", "name": "methods", "value": ["deconvnet"]})
+    settled(viewer)
+    assert (viewer.target, viewer.methods, list(viewer.results)) == (None, ("deconvnet",), ["deconvnet"])
+    for bad in ({"name": "percentile", "value": 50}, {"name": "methods", "value": ["no"]}, {"name": "opacity", "value": "x"}, {"name": "index", "value": -2}):
+        viewer.error = ""
+        wire.receive({"cmd": "set", **bad})
+        assert viewer.error
+    wire.receive({"cmd": "set", "name": "net", "value": None})
+    assert viewer.net is net
+
+
+def test_a_map_travels_alone(net, x):
+    viewer = vw.AttributionViewer(net, x, methods=("saliency", "deconvnet", "Grad-CAM"))
+    settled(viewer)
+    wire = Wire(viewer)
+    viewer.target = vw.Logit("birch")
+    settled(viewer)
+    states = [s for s in wire.states if any(k.startswith("_map") for k in s)]
+    assert [sorted(s) for s in states] == [["_map0"], ["_map2"], ["_map5"]]
+    assert wire.size == (2 + 2 + 1) * 4 * 20 * 24, "signed and absolute, as float32; Grad-CAM has no signs"
+
+
+def test_the_file_is_what_is_shown_with_its_recipe(net, x, tmp_path):
+    def own(net, images, target):
+        return Attribution(images.mean(1), torch.zeros(1))
+
+    viewer = vw.AttributionViewer(net, x, methods=("saliency", own), signed=True, percentile=95)
+    settled(viewer)
+    wire = Wire(viewer)
+    for i, name in enumerate(("saliency", "own", "nothing")):
+        wire.receive({"cmd": "save", "method": name, "view": "a"})
+        for _ in range(1000):
+            if len(wire.messages) > i:
+                break
+            threading.Event().wait(0.005)
+    assert [m["file"].split("-")[0] for m in wire.messages] == ["saliency", "own", ""]
+    assert "no map of nothing" in viewer.error
+    (first,), (second,) = [b for d, b in wire.sent if d.get("method") == "custom" and b]
+    (tmp_path / "map.png").write_bytes(first)
+    again = vw.rerun(tmp_path / "map.png", net)
+    assert torch.equal(again.map, viewer.results["saliency"].map)
+    wanted = drawn(viewer.results["saliency"].values[0].sum(0), x, 95, None)
+    assert np.array_equal(np.asarray(PILImage.open(tmp_path / "map.png")), np.asarray(wanted))
+    assert not PILImage.open(io.BytesIO(second)).info
+
+
+def test_viewers_are_linked(net, x):
+    one, other = vw.AttributionViewer(net, x), vw.AttributionViewer(net, x, methods="deconvnet")
+    for name in ("net", "image", "target", "layer", "methods", "index", "opacity", "percentile", "signed", "overlay"):
+        traitlets.link((one, name), (other, name))
+    one.target, one.methods, one.index, one.percentile, one.layer = vw.Channel("2", 3), ("Grad-CAM", "saliency"), 1, 95, "1"
+    settled(one)
+    settled(other)
+    assert (other.target, other.methods, other.index, other.percentile) == (vw.Channel("2", 3), ("Grad-CAM", "saliency"), 1, 95)
+    assert torch.equal(other.results["Grad-CAM"].map, vw.gradcam(net, x, vw.Channel("2", 3), layer="1").map)
+    assert other.about["index"] == -1 and other.about["aim"] == "channel 3 of 2"
+    other.image = vw.Image(1 - x.pixels, "negative")
+    settled(one)
+    assert torch.equal(one.results["saliency"].map, vw.saliency(net, 1 - x.pixels, vw.Channel("2", 3)).map)
+
+
+class Gated(nn.Module):
+    """Waits before each pass until it may go on."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.gate, self.passes = module, threading.Semaphore(10_000), 0
+
+    def forward(self, images):
+        self.gate.acquire()
+        self.passes += 1
+        return self.module(images)
+
+
+def test_the_newest_target_wins_and_close_ends_it(net, x):
+    gated = Gated(net.module)
+    viewer = vw.AttributionViewer(vw.as_net(gated, size=20, labels=LABELS), x, methods=("saliency", "Grad-CAM", "deconvnet"))
+    settled(viewer)
+    gated.gate, before = threading.Semaphore(0), gated.passes
+    for i in range(40):
+        viewer.target = vw.Logit(i % 4)
+    gated.gate.release(10_000)
+    settled(viewer)
+    assert viewer.about["aim"] == "logit of elder" and viewer.results["saliency"].scores.item() == pytest.approx(net(x.pixels)[0, 3].item())
+    assert gated.passes - before < 20, "old targets were worked out"
+    gated.gate, before = threading.Semaphore(0), gated.passes
+    viewer.target = vw.Logit(0)
+    gated.gate.release(2)      # what it says, and one map
+    while gated.passes < before + 2:
+        threading.Event().wait(0.005)
+    viewer.close()
+    gated.gate.release(10_000)
+    assert viewer.wait(10) and gated.passes <= before + 3 and viewer.error == ""
+
+
+def test_nothing_is_left_in_the_network(net, x):
+    state = {k: v.clone() for k, v in net.module.state_dict().items()}
+    net.module.train()
+    viewer = vw.AttributionViewer(net, x, methods=vw.ATTRIBUTIONS)
+    settled(viewer)
+    assert net.module.training and all(torch.equal(v, state[k]) for k, v in net.module.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in net.module.parameters())
+    assert not any(m._forward_hooks or m._backward_hooks for m in net.module.modules())
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_other_numbers_of_channels_and_no_labels(channels):
+    viewer = vw.AttributionViewer(small(channels, labels=None), torch.rand(1, channels, 20, 20))
+    settled(viewer)
+    assert viewer.about["classes"] == [f"class {i}" for i in range(4)] and len(viewer.results) == 3
+    assert viewer.about["notes"] == ([] if channels == 1 else ["shown: the mean of its 5 channels"])
+    assert viewer.still().size[0] > 500
+
+
+def test_errors_stand_in_the_widget(net, x):
+    viewer = vw.AttributionViewer(net, x)
+    settled(viewer)
+    for name, value, text in (
+        ("target", vw.Logit("bich"), "did you mean 'birch'"), ("layer", "9", "no layer '9'"), ("image", vw.Image(torch.rand(2, 3, 20, 20)), "image[:1]"),
+        ("image", vw.Image(torch.full((1, 3, 20, 20), float("nan"))), "gives NaN"),
+    ):  # fmt: skip
+        good = getattr(viewer, name)
+        setattr(viewer, name, value)
+        viewer.wait(10)
+        assert text in viewer.error
+        setattr(viewer, name, good)
+        settled(viewer)
+        assert len(viewer.results) == 3
+    viewer.layer = "6"      # no maps there
+    settled(viewer)
+    assert "error" in shown(viewer, "Grad-CAM") or shown(viewer, "Grad-CAM")["layer"] == "6"
+
+
+def test_wrong_arguments_raise_at_once(net, x):
+    with pytest.raises(LookupError, match="did you mean 'birch'"):
+        vw.AttributionViewer(net, x, vw.Logit("bich"))
+    with pytest.raises(TypeError, match=r"Logit\('birch'\), say"):
+        vw.AttributionViewer(net, x, "birch")
+    with pytest.raises(LookupError, match="did you mean 'saliency'"):
+        vw.AttributionViewer(net, x, methods=("salency",))
+    with pytest.raises(LookupError, match="no layer '9'"):
+        vw.AttributionViewer(net, x, layer="9")
+    with pytest.raises(ValueError, match=r"not 2: image\[:1\]"):
+        vw.AttributionViewer(net, vw.Image(torch.rand(2, 3, 20, 20)))
+    with pytest.raises(TypeError, match="no option 'percentil'; did you mean 'percentile'"):
+        vw.AttributionViewer(net, x, percentil=99)
+
+
+def test_before_there_is_an_image(net, x):
+    viewer = vw.AttributionViewer(net)
+    assert (viewer.about, viewer.still(), repr(viewer), viewer.results) == ({}, None, "AttributionViewer()", {})
+    viewer.image = x
+    settled(viewer)
+    assert len(viewer.results) == 3
+    viewer.image = None
+    settled(viewer)
+    assert (viewer.about, viewer.picture, viewer.results) == ({}, b"", {})
+
+
+def test_still_and_bundle(flowers):
+    viewer = vw.AttributionViewer(flowers, vw.image(vw.data.Flowers(1, seed=7).flower(0).image, flowers))
+    data, _ = viewer._repr_mimebundle_()
+    assert data["text/plain"] == "AttributionViewer(logit of poppy; saliency, guided backprop, Grad-CAM)"
+    still = PILImage.open(io.BytesIO(data["image/png"]))
+    assert still.size[0] > 700 and len(still.convert("RGB").getcolors(1_000_000)) > 500

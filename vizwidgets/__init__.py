@@ -63,6 +63,7 @@ _WIDGETS = {
     "LayerPicker": "layer_picker",
     "OcclusionSlider": "occlusion_slider",
     "OptimizationCanvas": "optimization_canvas",
+    "SanitySlider": "sanity_slider",
     "explore": "explorer",
 }
 
@@ -77,7 +78,7 @@ __all__ = [  # noqa: RUF022
     "deletion", "insertion", "pointing_game", "share_inside",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
-    "AttributionViewer", "OcclusionSlider",
+    "AttributionViewer", "OcclusionSlider", "SanitySlider",
 ]  # fmt: skip
 
 

@@ -157,11 +157,12 @@ def scale_text(values: Tensor, percentile: float) -> str:
     return f"{low:.3g} to {high:.3g}" + (" and beyond" if beyond else "")
 
 
-def sheet(image: Image, tiles: list[tuple[str, str, PILImage.Image | None]], title: str, side: int = 176) -> PILImage.Image:
+def sheet(image: Image, tiles: list[tuple[str, str, PILImage.Image | None]], title: str, columns: int = 4) -> PILImage.Image:
     """The picture and the maps beside each other, with names above and words below."""
     font, small = ImageFont.load_default(13), ImageFont.load_default(11)
     h, w = image.pixels.shape[2:]
-    tall, columns = round(side * h / w), min(4, len(tiles) + 1)
+    side, columns = 176, min(columns, len(tiles) + 1)
+    tall = round(side * h / w)
     rows = -(-(len(tiles) + 1) // columns)
     picture = PILImage.new("RGB", (columns * (side + 12) + 4, 28 + rows * (tall + 48)), "white")
     draw = ImageDraw.Draw(picture)

@@ -28,6 +28,7 @@ from .base import VizWidget, message, script, shows_errors, style
 from .captions import slug
 from .worker import worker
 
+READY = 2.0  # seconds that it waits with being shown, so that most have all their maps at once
 PAUSE = 0.1  # seconds between two states of a run that are shown
 SETTINGS = ("signed", "overlay", "opacity", "percentile", "index", "layer")
 
@@ -241,11 +242,12 @@ class AttributionViewer(VizWidget, AnyWidget):
     def results(self) -> dict[str, Attribution]:
         """The attributions by method, those that failed left out; waits for them."""
         self.wait()
-        case = self._case
-        if case is None:
-            return {}
-        found = {name: self._found[name] for name in self.methods if name in self._found}
-        return {name: f for name, (key, f) in found.items() if key == case.keys.get(name) and isinstance(f, Attribution)}
+        return {name: found for name, found in self._held().items() if isinstance(found, Attribution)}
+
+    def _held(self) -> dict[str, Attribution | Exception]:
+        """What has been found of what is looked at."""
+        keys = {} if self._case is None else self._case.keys
+        return {name: self._found[name][1] for name, key in keys.items() if self._found.get(name, (None,))[0] == key}
 
     def _drawn(self, name: str) -> PILImage.Image:
         found = self._found.get(name, (None, None))[1]
@@ -264,17 +266,22 @@ class AttributionViewer(VizWidget, AnyWidget):
             self.error = message(e)
             self.send({"file": "", "view": view})
 
+    def ready(self, timeout: float | None = None) -> bool:
+        """Wait for the maps, but not for slow ones: they come while it is shown."""
+        return self.wait(READY if timeout is None else min(timeout, READY))
+
     def still(self) -> PILImage.Image | None:
         """The picture and the maps, with their scales."""
-        results, case = self.results, self._case
+        case, found = self._case, self._held()
         if case is None:
             return None
         tiles: list[tuple[str, str, PILImage.Image | None]] = []
         for name in self.methods:
-            if name in results:
-                tiles.append((name, scale_text(reading(results[name], self.signed), self.percentile), self._drawn(name)))
+            shown = found.get(name, "not worked out yet")
+            if isinstance(shown, Attribution):
+                tiles.append((name, scale_text(reading(shown, self.signed), self.percentile), self._drawn(name)))
             else:
-                tiles.append((name, str(self._found[name][1]), None))
+                tiles.append((name, str(shown), None))
         return sheet(case.image, tiles, f"{self.about['aim']}: {self.about['source']}")
 
     def describe(self) -> str:

@@ -29,7 +29,7 @@ function render({ model, el }) {
   const controls = make("div", {},
     make("div", { class: "vw-row" }, make("label", {}, "why", target), layerLabel,
       make("label", {}, signed, "for and against"), make("label", {}, over, "over the picture"), opacity),
-    make("div", { class: "vw-row" }, make("label", {}, "scale holds", percentile), within), chips);
+    make("div", { class: "vw-row" }, make("label", {}, "scale holds", percentile), within), make("div", { class: "vw-row" }, make("span", { class: "vw-dim" }, "methods"), chips));
   const empty = make("div", { class: "vw-dim" }), grid = make("div", { class: "vw-maps" });
   const spoken = make("div", { class: "vw-spoken", role: "status" });
   el.append(make("div", { class: "vw-row" }, title, say), controls, empty, grid, spoken);
@@ -70,7 +70,7 @@ function render({ model, el }) {
     const t = { name, map: {}, values: {}, sizes: {} };
     t.canvas = make("canvas", { role: "img" });
     t.state = make("div", { class: "vw-map-state" }); t.value = make("output", { class: "vw-map-value" }); t.bar = make("div", { class: "vw-map-bar" });
-    t.large = focusable(make("button", { type: "button" }, name));
+    t.large = focusable(make("button", { type: "button" }, name, icon("M9.5 2.5H13.5V6.5M13 3 9.5 6.5M6.5 13.5H2.5V9.5M3 13 6.5 9.5")));
     t.save = focusable(make("button", { type: "button", title: `save ${name} as PNG`, "aria-label": `save ${name} as PNG` }, icon("M8 1v8m-4-3 4 4 4-4M2 12v3h12v-3")));
     t.low = make("span"); t.high = make("span"); t.strip = make("canvas", { width: 256, height: 1, "aria-hidden": "true" });
     t.scale = make("div", { class: "vw-scale" }, t.low, t.strip, t.high); t.what = make("div", { class: "vw-dim" });
@@ -157,12 +157,13 @@ function render({ model, el }) {
   function describe(t) {
     const e = t.ends, m = t.map, notes = [];
     if (e.odd) notes.push(`${e.odd} of ${e.total} values are no numbers: magenta`);
-    if (e.odd < e.total && e.least === e.most && !e.negative) notes.push(e.most ? `the same everywhere: ${number(e.most)}` : "0 everywhere: nothing speaks for it");
+    if (e.odd < e.total && e.least === e.most && !e.negative) notes.push(e.most ? `the same everywhere: ${number(e.most)}` : "0 everywhere");
     if (m.pooled > 1) notes.push(`means of ${m.pooled}×${m.pooled} pixels`);
     const what = choice(t.name).what, at = m.layer ? `layer ${m.layer}` : "";
     t.what.textContent = [notes.join("; "), what, at].filter(Boolean).join("; ");
     t.what.classList.toggle("vw-warn", Boolean(e.odd));
     t.canvas.setAttribute("aria-label", `${t.name}: ${t.low.textContent} to ${t.high.textContent}`);
+    t.scale.hidden = !e.most;
     t.scale.title = e.clipped ? `${e.beyond} pixels lie beyond the scale, shown ${e.negative ? "black" : "white"}; the largest is ${number(e.most)}` : "nothing lies beyond the scale";
   }
   function arrange() {
@@ -183,7 +184,8 @@ function render({ model, el }) {
       t.state.textContent = failed ? t.map.error : whole || t.values.true ? "" : "being worked out …";
       t.bar.style.setProperty("--vw-share", now && !whole ? t.map.done : 0);
       t.bar.hidden = whole;
-      t.scale.hidden = t.save.hidden = !t.values.true;
+      t.save.hidden = !t.values.true;
+      if (!t.values.true) t.scale.hidden = true;
       t.what.hidden = failed;
       if (!t.values.true) { t.what.textContent = choice(name).what; t.canvas.getContext("2d").clearRect(0, 0, t.canvas.width, t.canvas.height); t.canvas.setAttribute("aria-label", `${name}: ${t.state.textContent}`); }
       t.large.setAttribute("aria-pressed", String(name === large));
@@ -259,7 +261,7 @@ function render({ model, el }) {
     const [h, w] = about().size ?? [1, 1];
     if (at) { grid.style.setProperty("--vw-x", `${100 * at[0]}%`); grid.style.setProperty("--vw-y", `${100 * at[1]}%`); }
     where.textContent = at ? `row ${Math.floor(at[1] * h)}, column ${Math.floor(at[0] * w)}` : "point at a pixel to read all maps there";
-    for (const t of tiles.values()) t.value.textContent = at && t.values.true ? number(valueAt(t)) : "";
+    for (const t of tiles.values()) t.value.textContent = at && t.values.true ? number(valueAt(t)).replace("-", "−") : "";
   }
   const valueAt = (t) => t.values[signed.checked][Math.floor(at[1] * t.map.height) * t.map.width + Math.floor(at[0] * t.map.width)];
   on(original, "keydown", (e) => {
