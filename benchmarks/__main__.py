@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ["importing", "drawing", "extraction", "clicking", "scrolling", "frames", "optimizing"]
+NAMES = ["importing", "drawing", "extraction", "clicking", "dragging", "scrolling", "frames", "optimizing"]
 
 ABOUT = (
     f"Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
