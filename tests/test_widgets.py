@@ -280,8 +280,34 @@ def test_tabs_turn_by_message_and_refuse_what_is_not_there(net, x):
     assert [explorer.grid.layout.display, explorer.filters.layout.display] == ["none", None]
     explorer.tabs._receive(explorer.tabs, {"cmd": "turn", "index": 7}, [])
     assert explorer.tabs.index == 1
-    with pytest.raises(ValueError, match="index 7 is out of range; there are 3 tabs, counted from 0"):
+    with pytest.raises(ValueError, match="index 7 is out of range; there are 4 tabs, counted from 0"):
         explorer.tabs.index = 7
+
+
+def test_reasons_are_made_when_they_are_first_in_view(net, x):
+    explorer = vw.Explorer(net, x)
+    assert explorer.wait(10) and explorer.why.parts == []
+    explorer.layer = "stage3"
+    explorer.tabs.index = 3
+    assert explorer.wait(10)
+    viewer, patch = explorer.why.parts
+    assert viewer.results["Grad-CAM"].recipe["options"]["layer"] == "stage4", "it has found the layer itself"
+    assert patch.patch == {}, "its tab is not in view"
+    explorer.target, explorer.layer = vw.Logit("rose"), "stage2"
+    assert explorer.wait(10)
+    assert viewer.about["aim"] == "logit of rose" and viewer.results["Grad-CAM"].recipe["options"]["layer"] == "stage2"
+    explorer.layer = "head"      # has no maps
+    assert explorer.wait(10) and viewer.layer == "stage2"
+    explorer.why.tabs.index = 1
+    assert explorer.wait(10) and patch.about["aim"] == "logit of rose"
+    assert (viewer.layout.display, patch.layout.display, viewer.active, patch.active) == ("none", None, False, True)
+    patch.play()
+    explorer.tabs.index = 0
+    assert patch.wait(10) and patch.status not in ("waiting", "running") and not patch.active
+    patch.target = vw.Logit("tulip")
+    assert explorer.target == vw.Logit("tulip") == viewer.target
+    explorer.tabs.index, explorer.why.tabs.index = 3, 0
+    assert explorer.wait(10) and viewer.about["aim"] == "logit of tulip"
 
 
 def test_only_slow_work_is_announced(net, x):

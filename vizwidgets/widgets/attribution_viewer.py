@@ -90,7 +90,7 @@ class AttributionViewer(VizWidget, AnyWidget):
     AttributionViewer(logit of poppy; saliency, Grad-CAM)
     """
 
-    _esm = script("attribution_viewer")
+    _esm = script("attribution_viewer", "asking")
     _css = style()
 
     net = traitlets.Instance(Net, allow_none=True)

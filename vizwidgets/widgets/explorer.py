@@ -23,10 +23,11 @@ from .layer_picker import LayerPicker
 from .optimization_canvas import OptimizationCanvas
 from .tabs import Tabs
 from .top_classes import TopClasses
+from .why import Why
 
 
 class Explorer(VizWidget, VBox):
-    """A network to look into: choose a picture, pick a layer, see its channels, click one to see it large.
+    """A network to look into: choose a picture, pick a layer, see its channels, click one to see it large, ask why.
 
     `image`, `layer` and `target` are traits, so that other widgets can be linked to them.
 
@@ -66,6 +67,7 @@ class Explorer(VizWidget, VBox):
         if weighted_layers(net):
             self.filters = self.panels["Filters"] = FilterGrid(net, own, layer, active=False)
         self.canvas = self.panels["Visualize"] = OptimizationCanvas(net, active=False)
+        self.why = self.panels["Why"] = Why(net, active=False)
         super().__init__(net=net, image=own, layer=layer, **options)
         panels = list(self.panels.values())
         for name, parts in (("image", [self.chooser, self.classes]), ("layer", [self.picker]), ("target", [self.classes])):

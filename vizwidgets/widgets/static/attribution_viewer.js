@@ -3,22 +3,22 @@
 
 function render({ model, el }) {
   const stop = new AbortController(), signal = stop.signal, view = Math.random().toString(36).slice(2);
-  const get = (name) => model.get(name), about = () => get("about"), set = (name, value) => model.send({ cmd: "set", name, value });
+  const get = (name) => model.get(name), about = () => get("about");
   const on = (node, event, call) => { node.addEventListener(event, call, { signal }); return node; };
+  const { ask, answered, held } = asker(model, signal, settings);
   el.classList.add("vw", "vw-why");
 
   // --- controls
   const title = make("span", { class: "vw-title" }), say = make("span", { class: "vw-dim", role: "status" });
-  const select = (label, name, read) => on(focusable(make("select", { "aria-label": label })), "change", (e) => set(name, read(e.target.value)));
+  const select = (label, name, read) => on(focusable(make("select", { "aria-label": label })), "change", (e) => ask(name, read(e.target.value)));
   const target = select("class", "target", (v) => (v === "" ? null : Number(v)));
   const layer = select("layer of Grad-CAM", "layer", (v) => v || null);
-  const check = (name) => on(focusable(make("input", { type: "checkbox" })), "change", (e) => set(name, e.target.checked));
+  const check = (name) => on(focusable(make("input", { type: "checkbox" })), "change", (e) => { ask(name, e.target.checked); tell(); repaint(); });
   const signed = check("signed"), over = check("overlay");
-  // What a slider shows follows the hand; Python, and widgets linked to this one, hear of it when it is let go.
+  // What a slider shows follows the hand; Python, and widgets linked to this one, hear of it.
   function slider(name, unit, options) {
     const node = focusable(make("input", { type: "range", ...options }));
-    on(node, "input", () => { tell(); repaint(); });
-    on(node, "change", () => set(name, node.value / unit));
+    on(node, "input", () => { ask(name, node.value / unit); tell(); repaint(); });
     return node;
   }
   const opacity = slider("opacity", 100, { min: 0, max: 100, step: 1, "aria-label": "opacity of the maps over the picture" });
@@ -76,7 +76,7 @@ function render({ model, el }) {
     t.scale = make("div", { class: "vw-scale" }, t.low, t.strip, t.high); t.what = make("div", { class: "vw-dim" });
     t.node = make("figure", { class: "vw-tile" }, frameOf(t.canvas, t.state, t.value, t.bar),
       make("figcaption", {}, make("div", { class: "vw-tile-name" }, t.large, t.save), t.scale, t.what));
-    const enlarge = () => { const i = get("methods").indexOf(name); set("index", i === get("index") ? -1 : i); };
+    const enlarge = () => { const i = get("methods").indexOf(name); ask("index", i === get("index") ? -1 : i); };
     on(t.large, "click", enlarge); on(t.canvas, "click", enlarge);
     on(t.save, "click", () => model.send({ cmd: "save", method: name, view }));
     tiles.set(name, t);
@@ -172,6 +172,7 @@ function render({ model, el }) {
     grid.hidden = !ready || !methods.length;
     empty.textContent = ready ? (methods.length ? "" : "No method is chosen.") : "Nothing yet: a network and a picture are needed.";
     grid.classList.toggle("vw-one", large !== undefined);
+    grid.style.setProperty("--vw-count", methods.length + 1);
     if (ready) el.style.setProperty("--vw-ratio", `${info.size[1]} / ${info.size[0]}`);
     const wanted = [pictureTile, ...methods.map((name) => tileOf(name).node)];
     if (wanted.some((n, i) => grid.children[i] !== n) || grid.children.length !== wanted.length) grid.replaceChildren(...wanted);
@@ -183,11 +184,12 @@ function render({ model, el }) {
       t.node.dataset.state = failed ? "failed" : whole ? "done" : t.values.true ? "stale" : "pending";
       t.state.textContent = failed ? t.map.error : whole || t.values.true ? "" : "being worked out …";
       t.bar.style.setProperty("--vw-share", now && !whole ? t.map.done : 0);
+      t.canvas.hidden = failed || !t.values.true;
       t.bar.hidden = whole;
       t.save.hidden = !t.values.true;
       if (!t.values.true) t.scale.hidden = true;
       t.what.hidden = failed;
-      if (!t.values.true) { t.what.textContent = choice(name).what; t.canvas.getContext("2d").clearRect(0, 0, t.canvas.width, t.canvas.height); t.canvas.setAttribute("aria-label", `${name}: ${t.state.textContent}`); }
+      if (!t.values.true) t.what.textContent = choice(name).what;
       t.large.setAttribute("aria-pressed", String(name === large));
       t.large.title = name === large ? "all beside each other" : `${name} large`;
       t.node.classList.toggle("vw-large", name === large);
@@ -200,7 +202,6 @@ function render({ model, el }) {
     menus();
     repaint();
   }
-  const percent = (p) => (p > 0 && p < 0.001 ? "< 0.1 %" : p < 1 && p > 0.999 ? "> 99.9 %" : `${(100 * p).toFixed(1)} %`);
 
   // --- menus and chips
   function fill(node, key, ...options) {
@@ -211,7 +212,7 @@ function render({ model, el }) {
   const option = (value, text) => make("option", { value }, text);
   function menus() {
     const info = about();
-    if (!info.aim) return;
+    if (!info.aim || held()) return;
     const { classes, top, own, index } = info, asked = info.given;
     fill(target, JSON.stringify([classes, top, own, index < 0 ? info.aim : ""]),
       option("", `what it sees: ${classes[own]}`), ...(index < 0 ? [option("other", info.aim)] : []),
@@ -225,8 +226,9 @@ function render({ model, el }) {
   function chip({ name, what }) {
     const node = focusable(make("button", { type: "button", title: what }, name));
     on(node, "click", () => {
-      const methods = get("methods"), order = get("choices").map((c) => c.name);
-      set("methods", methods.includes(name) ? methods.filter((m) => m !== name) : [...methods, name].sort((a, b) => order.indexOf(a) - order.indexOf(b)));
+      node.setAttribute("aria-pressed", String(node.getAttribute("aria-pressed") !== "true"));
+      const pressed = [...chips.children].filter((c) => c.getAttribute("aria-pressed") === "true").map((c) => c.textContent), shown = get("methods");
+      ask("methods", [...shown.filter((m) => pressed.includes(m)), ...pressed.filter((m) => !shown.includes(m))]);
     });
     return node;
   }
@@ -241,7 +243,9 @@ function render({ model, el }) {
     }
     mark();
   }
-  const mark = () => [...chips.children].forEach((c) => c.setAttribute("aria-pressed", String(get("methods").includes(c.textContent))));
+  function mark() {
+    if (!held()) for (const c of chips.children) c.setAttribute("aria-pressed", String(get("methods").includes(c.textContent)));
+  }
   function tell() {
     const p = Number(percentile.value);
     within.textContent = p === 100 ? "all pixels" : `${p} % of the pixels; the others are ${signed.checked ? "black" : "white"}`;
@@ -249,6 +253,9 @@ function render({ model, el }) {
     opacity.hidden = !over.checked;
   }
   function settings() {
+    requestAnimationFrame(answered);
+    if (held()) return;
+    menus(); mark();
     signed.checked = get("signed"); over.checked = get("overlay");
     opacity.value = 100 * get("opacity"); percentile.value = get("percentile");
     tell(); repaint();
@@ -295,9 +302,9 @@ function render({ model, el }) {
   listen(model, "change:colours", colours, signal, true);
   listen(model, "change:choices", offer, signal, true);
   for (const name of ["signed", "overlay", "opacity", "percentile"]) listen(model, `change:${name}`, settings, signal);
-  for (const name of ["methods", "index", "about"]) listen(model, `change:${name}`, () => { mark(); arrange(); }, signal);
+  for (const name of ["methods", "index", "about"]) listen(model, `change:${name}`, () => { mark(); arrange(); requestAnimationFrame(answered); }, signal);
   listen(model, "change:picture", receivePicture, signal, true);
-  listen(model, "change:layer", menus, signal);
+  listen(model, "change:layer", settings, signal);
   settings(); mark(); arrange();
   return () => stop.abort();
 }

@@ -58,15 +58,14 @@ function render({ model, el }) {
 
   // --- maps
   const grid = make("div", { class: "vw-maps vw-sanity-maps" }), columns = new Map();
-  function badge(text) { return make("span", { class: "vw-map-value" }, text); }
   const photo = make("img", { alt: "the picture" }), verdict = make("div", { class: "vw-map vw-sanity-says", role: "status" });
   const pictureColumn = make("figure", { class: "vw-tile" }, make("figcaption", {}, make("div", { class: "vw-tile-name" }, make("span", { class: "vw-title" }, "picture"))),
     make("div", { class: "vw-map" }, photo), verdict, make("div", { class: "vw-dim" }, "what the network says"));
   function column(name) {
     if (columns.has(name)) return columns.get(name);
     const cells = ["as it is", ""].map((text) => {
-      const canvas = make("canvas", { role: "img" }), note = make("div", { class: "vw-map-state" }), mark = badge(text);
-      return { canvas, note, mark, node: make("div", { class: "vw-map" }, canvas, note, mark) };
+      const canvas = make("canvas", { role: "img" }), note = make("div", { class: "vw-map-state" });
+      return { canvas, note, node: make("div", { class: "vw-map", dataset: { label: text } }, canvas, note) };
     });
     const swatch = make("i", { "aria-hidden": "true" }), alike = make("div", { class: "vw-alike" });
     const node = make("figure", { class: "vw-tile" },
@@ -78,7 +77,7 @@ function render({ model, el }) {
   function paint(cell, tile, what) {
     cell.node.dataset.state = tile.error ? "failed" : tile.pixels ? "done" : "pending";
     cell.note.textContent = tile.error ?? (tile.pixels ? (tile.constant ? "the same everywhere" : "") : ["running", "waiting"].includes(get("status")) ? "not yet …" : "not made");
-    cell.canvas.hidden = !tile.pixels;
+    cell.canvas.hidden = !tile.pixels || tile.constant;
     cell.canvas.setAttribute("aria-label", what);
     if (!tile.pixels) return;
     const { width, height } = tile, rgb = bytes(tile.pixels), image = new ImageData(width, height);
@@ -94,12 +93,13 @@ function render({ model, el }) {
     const { position, says } = get("state"), first = get("first"), shown = Object.keys(tiles);
     const nodes = [pictureColumn, ...shown.map((name) => column(name).node)];
     if (nodes.length !== grid.children.length || nodes.some((n, i) => n !== grid.children[i])) grid.replaceChildren(...nodes);
+    grid.style.setProperty("--vw-count", nodes.length);
     for (const name of shown) {
       const c = column(name), tile = tiles[name], value = tile.alike?.[get("measure")];
       c.swatch.style.background = about().colours[name];
       paint(c.cells[0], first[name], `${name}, the network as it is`);
       paint(c.cells[1], tile, `${name}, ${sentence(position)}`);
-      c.cells[1].mark.textContent = position ? (about().order === "independent" ? names()[position - 1] : `${position} random`) : "as it is";
+      c.cells[1].node.dataset.label = position ? (about().order === "independent" ? names()[position - 1] : `${position} random`) : "as it is";
       c.alike.textContent = tile.alike ? (value === null ? "no similarity: a map is constant" : `similarity ${value.toFixed(2)}`.replace("-", "−")) : "";
     }
     verdict.replaceChildren(...(says ? [make("b", {}, says.first), make("span", {}, percent(says.chance)),
