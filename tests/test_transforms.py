@@ -85,7 +85,23 @@ def test_what_comes_into_view_is_grey() -> None:
     seen = RandomView([Rotate((45.0,))])(white)
     assert seen[0, :, 0, 0].tolist() == pytest.approx([0.5] * 3)
     assert seen[0, :, 24, 24].tolist() == pytest.approx([1.0] * 3)
-    assert RandomView((Pad(8),))(white)[0, 0, 0, 0] == pytest.approx(0.5)
+    assert RandomView((Pad(8), Scale((0.5,))))(white)[0, 0, 0, 0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("middle", [(), (Scale((1.0,)), Rotate((0.0,)))])
+def test_a_larger_canvas_is_seen_at_the_scale_of_the_image(middle) -> None:
+    x = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+    padded = F.pad(x, (6,) * 4, value=0.5)
+    seen = RandomView((Pad(6), Jitter(4), *middle, Jitter(2)), seed=1)(x)
+    crops = [padded[..., i : i + 20, j : j + 24] for i in range(13) for j in range(13)]
+    assert sum(torch.allclose(crop, seen, atol=1e-5) for crop in crops) == 1
+
+
+def test_a_smaller_canvas_is_enlarged() -> None:
+    x = wave(40, 40).float()
+    seen = RandomView((Jitter(8),), seed=1)(x)
+    found = [F.interpolate(x[..., i : i + 32, j : j + 32], (40, 40), mode="bilinear") for i in range(9) for j in range(9)]
+    assert min((f - seen)[..., 2:-2, 2:-2].abs().max().item() for f in found) < 2e-3
 
 
 def test_blur_is_a_gaussian_and_keeps_the_mean() -> None:

@@ -64,8 +64,9 @@ TRANSFORMS: dict[str, tuple[Transform, ...]] = {
 class RandomView:
     """Images as a network sees them in one step of an optimization: changed at random, at the size that they have.
 
-    All transforms between two blurs become one resampling; views of whole pixels are exact copies. What lies outside of the
-    image is grey.
+    All transforms between two blurs become one resampling; views of whole pixels are exact copies. Of a canvas that has become
+    larger than the images the middle is seen, at their own scale; a smaller one is enlarged to their size. What lies outside of
+    the image is grey.
 
     Parameters
     ----------
@@ -163,15 +164,17 @@ class _Pose:
         return replace(self, turn=self.turn @ back, whole=False)
 
     def seen(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        """The images in this pose at `size`, the whole canvas in view."""
+        """The images in this pose at `size`."""
         h, w = images.shape[2:]
-        if self.whole and self.canvas == size:
+        shown = min(self.canvas[0], size[0]), min(self.canvas[1], size[1])
+        even = all((c - s) % 2 == 0 for c, s in zip(self.canvas, size, strict=True))
+        if self.whole and shown == size and even:
             # The middle of the canvas lies on whole or half pixels as that of the images does, so corners are whole.
             corners = (self.shift.flip(1) + torch.tensor([(h - size[0]) / 2, (w - size[1]) / 2])).round().long()
             if len(corners) == 1 or len(set(map(tuple, corners.tolist()))) == 1:
                 return _crop(images, corners[0].tolist(), size)
             return torch.cat([_crop(x, c, size) for x, c in zip(images.split(1), corners.tolist(), strict=True)])
-        out = torch.tensor([self.canvas[1] / 2, self.canvas[0] / 2], dtype=torch.float64)
+        out = torch.tensor([shown[1] / 2, shown[0] / 2], dtype=torch.float64)
         into = torch.tensor([2 / w, 2 / h], dtype=torch.float64)
         theta = torch.cat([self.turn * out * into[:, None], (self.shift * into)[:, :, None]], 2).to(images)
         grid = F.affine_grid(theta.expand(len(images), 2, 3), [len(images), 1, *size], align_corners=False)
