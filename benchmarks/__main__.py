@@ -1,6 +1,6 @@
 """Run all benchmarks but the long ones, or those named, and write their sections of `results.md`.
 
-`quality`, `inverting`, `fooling` and `attributing` take some minutes each and run by their names, as `starting` does.
+`quality`, `inverting`, `fooling`, `attributing` and `judging` take some minutes each and run by their names, as `starting` does.
 """
 
 from __future__ import annotations
