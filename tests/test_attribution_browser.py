@@ -78,12 +78,13 @@ def test_the_viewer(notebook, flowers, tmp_path):
     assert (sampled(page, 1, (96, 96)).min(2) == 255).mean() > 0.01, "what lies beyond is white"
     low, high = page.locator(".vw-tile .vw-scale").first.text_content().split("≥ ")
     assert low == "0" and float(high) == pytest.approx(ends(saliency.map[0], 96)[1], rel=6e-3)
-    assert page.locator(".vw-why").text_content().count("96 % of the pixels; the others are white") == 1
+    assert page.locator(".vw-why").text_content().count("96 % of the pixels; the others are white, with signs black") == 1
     becomes(book, "viewer.percentile", 96)
-    page.get_by_label("for and against").press("Space")
+    page.get_by_label("signs").select_option("yes")
     page.wait_for_function("() => document.querySelector('.vw-tile .vw-scale').textContent.startsWith('≤')")
     assert alike(1, saliency.values[0].sum(0), 96) and alike(3, cam.map[0], 96)
-    page.get_by_label("for and against").press("Space")
+    becomes(book, "viewer.signed", True)
+    page.get_by_label("signs").select_option("")
 
     # One cross-hair in all maps, with the values there; by mouse and by keys.
     box = page.locator(".vw-why .vw-map").nth(3).bounding_box()

@@ -213,6 +213,8 @@ def test_signs_where_a_method_tells():
     assert reading(told, True).tolist() == [[2, -2]] and reading(told, False).tolist() == [[3, 1]]
     own = Attribution(torch.tensor([[[3.0, -1.0]]]), torch.zeros(1), values)
     assert reading(own, True).tolist() == [[3, -1]] and reading(own, False).tolist() == [[3, 1]]
+    assert reading(told, None).tolist() == [[3, 1]] and reading(own, None).tolist() == [[3, -1]]
+    assert (packed(told)["own"], packed(own)["own"]) == ("absolute", "signed")
     plain = Attribution(torch.tensor([[[3.0, 1.0]]]), torch.zeros(1))
     assert reading(plain, True).tolist() == [[3, 1]]
 

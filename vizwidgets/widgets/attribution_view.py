@@ -69,9 +69,11 @@ def stages(
     yield made, 1.0
 
 
-def reading(found: Attribution, signed: bool) -> Tensor:
-    """The map (H, W) of the first image: what speaks for and against the target, or how much each pixel matters at all."""
+def reading(found: Attribution, signed: bool | None) -> Tensor:
+    """The map (H, W) of the first image: as it is, what speaks for and against the target, or how much each pixel matters at all."""
     own = found.map[0]
+    if signed is None:
+        return own
     if not signed:
         return own.abs()
     return own if found.values is None or bool((own < 0).any()) else found.values[0].sum(0)
@@ -89,13 +91,14 @@ def ends(values: Tensor, percentile: float) -> tuple[float, float]:
 
 
 def packed(found: Attribution) -> dict[str, Any]:
-    """Both readings as float32, and their size."""
+    """Its readings as float32, which of them it is itself, and their size."""
     signed, absolute = reading(found, True), reading(found, False)
+    own = "signed" if bool((found.map[0] < 0).any()) else "absolute"
     pooled = ceil(max(signed.shape) / LONGEST)
     same = torch.equal(signed.abs(), absolute)
     return {
         "score": float(found.scores[0]), "layer": found.recipe.get("options", {}).get("layer"),
-        "height": ceil(signed.shape[0] / pooled), "width": ceil(signed.shape[1] / pooled), "pooled": pooled,
+        "height": ceil(signed.shape[0] / pooled), "width": ceil(signed.shape[1] / pooled), "pooled": pooled, "own": own,
         "signed": _floats(signed, pooled), "absolute": b"" if same else _floats(absolute, pooled),
     }  # fmt: skip
 

@@ -64,8 +64,9 @@ class AttributionViewer(VizWidget, AnyWidget):
         Of Grad-CAM and the like; by default the deepest with maps.
     index : int
         Which of the methods is large; -1 for none.
-    signed : bool
-        What speaks for and what against, where a method tells; or how much each pixel matters.
+    signed : bool, optional
+        True shows what speaks for and what against the target, where a method tells, False how much each pixel matters; by
+        default a map is shown as the method gives it.
     percentile : float
         Of the pixels that lie within the scale, in [90, 100]; the others are marked white, or black if signed.
     overlay : bool
@@ -99,7 +100,7 @@ class AttributionViewer(VizWidget, AnyWidget):
     layer = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     methods: Any = traitlets.Any(()).tag(sync=True)
     index = traitlets.Int(-1, min=-1).tag(sync=True)
-    signed = traitlets.Bool(False).tag(sync=True)
+    signed = traitlets.Bool(None, allow_none=True).tag(sync=True)
     overlay = traitlets.Bool(False).tag(sync=True)
     opacity = traitlets.Float(0.8, min=0, max=1).tag(sync=True)
     percentile = traitlets.Float(99.5, min=90, max=100).tag(sync=True)
@@ -218,6 +219,9 @@ class AttributionViewer(VizWidget, AnyWidget):
     def _advance(self, case: _Case) -> bool:
         """Take a step of the method whose turn it is; whether there are more."""
         if case is not self._case or not case.todo:
+            return False
+        if not self.active:  # the others wait until it is in view again
+            self._postponed = self._begin
             return False
         name, steps = case.todo.popleft()
         found: Attribution | Exception

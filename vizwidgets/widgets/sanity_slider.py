@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable
+from math import isfinite
 from typing import Any
 
 import traitlets
@@ -198,7 +199,7 @@ class SanitySlider(VizWidget, VBox):
     Examples
     --------
     >>> SanitySlider(net, x, methods=("saliency", "Grad-CAM"))
-    SanitySlider(logit of poppy; saliency, Grad-CAM; 12 layers, cascading)
+    SanitySlider(logit of poppy; saliency, Grad-CAM; 13 layers, cascading)
     """
 
     net = traitlets.Instance(Net, allow_none=True)
@@ -350,7 +351,10 @@ class SanitySlider(VizWidget, VBox):
 
     def _alike(self, name: str, place: int) -> str:
         steps = self.player.taken[name]
-        return f"{self.measure} {float(steps[place].scores[self.measure][0]):.2f}" if place < len(steps) else self.player.failed.get(name, "")
+        if place >= len(steps):
+            return self.player.failed.get(name, "")
+        value = float(steps[place].scores[self.measure][0])
+        return f"{self.measure} {value:.2f}" if isfinite(value) else "a map is constant"
 
     def describe(self) -> str:
         """Target, methods, and how many layers in which order."""

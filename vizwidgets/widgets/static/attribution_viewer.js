@@ -14,7 +14,10 @@ function render({ model, el }) {
   const target = select("class", "target", (v) => (v === "" ? null : Number(v)));
   const layer = select("layer of Grad-CAM", "layer", (v) => v || null);
   const check = (name) => on(focusable(make("input", { type: "checkbox" })), "change", (e) => { ask(name, e.target.checked); tell(); repaint(); });
-  const signed = check("signed"), over = check("overlay");
+  const over = check("overlay");
+  const signed = on(focusable(make("select", { "aria-label": "signs" })), "change", () => { ask("signed", { "": null, yes: true, no: false }[signed.value]); tell(); repaint(); });
+  signed.append(...[["", "as each method has them"], ["yes", "red for, blue against"], ["no", "size only"]].map(([value, text]) => make("option", { value }, text)));
+  const shown = (t) => t.values[{ "": t.map.own, yes: "signed", no: "absolute" }[signed.value]];
   // What a slider shows follows the hand; Python, and widgets linked to this one, hear of it.
   function slider(name, unit, options) {
     const node = focusable(make("input", { type: "range", ...options }));
@@ -28,7 +31,7 @@ function render({ model, el }) {
   const chips = make("div", { class: "vw-chips", role: "group", "aria-label": "methods" });
   const controls = make("div", {},
     make("div", { class: "vw-row" }, make("label", {}, "why", target), layerLabel,
-      make("label", {}, signed, "for and against"), make("label", {}, over, "over the picture"), opacity),
+      make("label", {}, "signs", signed), make("label", {}, over, "over the picture"), opacity),
     make("div", { class: "vw-row" }, make("label", {}, "scale holds", percentile), within), make("div", { class: "vw-row" }, make("span", { class: "vw-dim" }, "methods"), chips));
   const empty = make("div", { class: "vw-dim" }), grid = make("div", { class: "vw-maps" });
   const spoken = make("div", { class: "vw-spoken", role: "status" });
@@ -93,9 +96,9 @@ function render({ model, el }) {
   // --- numbers to colours
   function receive(name) {
     const t = tileOf(name), m = get(choice(name).map) ?? {};
-    t.map = m; t.sizes = {};
-    t.values = m.signed ? { true: floats(m.signed) } : {};
-    if (m.signed) t.values.false = m.absolute.byteLength ? floats(m.absolute) : t.values.true.map(Math.abs);
+    t.map = m; t.sizes = {}; t.coloured = "";
+    t.values = m.signed ? { signed: floats(m.signed) } : {};
+    if (m.signed) t.values.absolute = m.absolute.byteLength ? floats(m.absolute) : t.values.signed.map(Math.abs);
     arrange();
   }
   const choice = (name) => get("choices").find((c) => c.name === name) ?? {};
@@ -103,7 +106,7 @@ function render({ model, el }) {
 
   // The largest size, and that within which the percentile of the values stays.
   function ends(t) {
-    const values = t.values[signed.checked], key = String(signed.checked);
+    const values = shown(t), key = values === t.values.signed;
     t.sizes[key] ??= Float32Array.from(values).map(Math.abs).filter(Number.isFinite).sort();
     const sizes = t.sizes[key], n = sizes.length, most = sizes[n - 1] ?? 0, negative = values.some((v) => v < 0);
     const top = sizes[Math.max(0, Math.ceil(n * percentile.value / 100 - 1e-9) - 1)] || most;
@@ -111,7 +114,10 @@ function render({ model, el }) {
     return { negative, most, least: sizes[0] ?? 0, top: top || 1, clipped: most > top, beyond, odd: values.length - n, total: values.length };
   }
   function colour(t) {
-    const values = t.values[signed.checked], e = t.ends = ends(t), words = tables[Number(e.negative)];
+    const key = [signed.value, over.checked, percentile.value].join();
+    if (t.coloured === key) return;
+    t.coloured = key;
+    const values = shown(t), e = t.ends = ends(t), words = tables[Number(e.negative)];
     const image = new ImageData(t.map.width, t.map.height), out = new Uint32Array(image.data.buffer);
     const low = e.negative ? -e.top : 0, unit = 255 / (e.top - low), mark = e.negative ? 0xff000000 : 0xffffffff;
     for (let i = 0; i < out.length; i++) {
@@ -143,7 +149,7 @@ function render({ model, el }) {
   function repaint() {
     for (const name of get("methods")) {
       const t = tiles.get(name);
-      if (!t?.values.true) continue;
+      if (!t?.values.signed) continue;
       colour(t); paint(t); describe(t);
     }
     const g = original.getContext("2d");
@@ -181,20 +187,21 @@ function render({ model, el }) {
       const t = tiles.get(name), now = current(t), failed = now && t.map.error !== undefined, whole = now && (failed || t.map.done === 1);
       done += whole;
       if (now && !failed) score = t.map.score;
-      t.node.dataset.state = failed ? "failed" : whole ? "done" : t.values.true ? "stale" : "pending";
-      t.state.textContent = failed ? t.map.error : whole || t.values.true ? "" : "being worked out …";
+      t.node.dataset.state = failed ? "failed" : whole ? "done" : t.values.signed ? "stale" : "pending";
+      t.state.textContent = failed ? t.map.error : whole || t.values.signed ? "" : "being worked out …";
       t.bar.style.setProperty("--vw-share", now && !whole ? t.map.done : 0);
-      t.canvas.hidden = failed || !t.values.true;
+      t.canvas.hidden = failed || !t.values.signed;
       t.bar.hidden = whole;
-      t.save.hidden = !t.values.true;
-      if (!t.values.true) t.scale.hidden = true;
+      t.save.hidden = !t.values.signed;
+      if (!t.values.signed) t.scale.hidden = true;
       t.what.hidden = failed;
-      if (!t.values.true) t.what.textContent = choice(name).what;
+      if (!t.values.signed) t.what.textContent = choice(name).what;
       t.large.setAttribute("aria-pressed", String(name === large));
       t.large.title = name === large ? "all beside each other" : `${name} large`;
       t.node.classList.toggle("vw-large", name === large);
     }
     title.textContent = ready ? `Why ${info.index < 0 ? info.aim : info.classes[info.index]}?` : "";
+    name.textContent = (info.source ?? "tensor") === "tensor" ? "picture" : info.source;
     notes.textContent = (info.notes ?? []).join("; ");
     const parts = [score === null ? "" : `${info.aim} ${number(score)}`, info.chance === null ? "" : `probability ${percent(info.chance)}`];
     say.textContent = ready ? [...parts.filter(Boolean), done < methods.length ? `${done} of ${methods.length} maps` : ""].filter(Boolean).join(", ") : "";
@@ -248,7 +255,7 @@ function render({ model, el }) {
   }
   function tell() {
     const p = Number(percentile.value);
-    within.textContent = p === 100 ? "all pixels" : `${p} % of the pixels; the others are ${signed.checked ? "black" : "white"}`;
+    within.textContent = p === 100 ? "all pixels" : `${p} % of the pixels; the others are ${{ "": "white, with signs black", yes: "black", no: "white" }[signed.value]}`;
     percentile.setAttribute("aria-valuetext", `${p} %`);
     opacity.hidden = !over.checked;
   }
@@ -256,7 +263,7 @@ function render({ model, el }) {
     requestAnimationFrame(answered);
     if (held()) return;
     menus(); mark();
-    signed.checked = get("signed"); over.checked = get("overlay");
+    signed.value = { null: "", true: "yes", false: "no" }[get("signed")]; over.checked = get("overlay");
     opacity.value = 100 * get("opacity"); percentile.value = get("percentile");
     tell(); repaint();
   }
@@ -268,9 +275,9 @@ function render({ model, el }) {
     const [h, w] = about().size ?? [1, 1];
     if (at) { grid.style.setProperty("--vw-x", `${100 * at[0]}%`); grid.style.setProperty("--vw-y", `${100 * at[1]}%`); }
     where.textContent = at ? `row ${Math.floor(at[1] * h)}, column ${Math.floor(at[0] * w)}` : "point at a pixel to read all maps there";
-    for (const t of tiles.values()) t.value.textContent = at && t.values.true ? number(valueAt(t)).replace("-", "−") : "";
+    for (const t of tiles.values()) t.value.textContent = at && t.values.signed ? number(valueAt(t)).replace("-", "−") : "";
   }
-  const valueAt = (t) => t.values[signed.checked][Math.floor(at[1] * t.map.height) * t.map.width + Math.floor(at[0] * t.map.width)];
+  const valueAt = (t) => shown(t)[Math.floor(at[1] * t.map.height) * t.map.width + Math.floor(at[0] * t.map.width)];
   on(original, "keydown", (e) => {
     const step = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] }[e.key], [h, w] = about().size ?? [1, 1];
     if (!step) return;
