@@ -204,6 +204,7 @@ def test_pause_go_on_and_stop(gated, net, x):
     module.gate = threading.Semaphore(0)
     slider.play()
     let(module, 2 + 1)
+    assert slider.map is None, "that of the run before"
     slider.stop()
     module.gate.release(1)
     until(lambda: slider.status == "stopped")
@@ -239,6 +240,15 @@ def test_the_patch_can_be_moved_while_it_plays(gated, net, x):
     assert (slider.patch["box"], slider.status, slider._run.taken) == ([0, 0, 6, 6], "running", 2)
     module.gate.release(10_000)
     assert slider.wait(10) and torch.equal(slider.map.map, whole(net, x))
+
+
+def test_a_window_that_is_turned_on_is_not_turned_back(gated):
+    slider, module = gated
+    slider.window = 8
+    until(lambda: module.begun == module.passes + 1)      # the patch of 8 pixels is under way
+    slider.window = 10
+    module.gate.release(10_000)
+    assert slider.ready(10) and slider.window == 10 and slider.patch["box"] == [7, 7, 17, 17]
 
 
 @pytest.mark.parametrize(("name", "value"), [("window", 8), ("stride", 5), ("fill", "mean"), ("only_window", True), ("target", vw.Logit("fir"))])
@@ -341,7 +351,7 @@ def test_errors_stand_in_the_widget_and_go_again(net, x):
         assert slider.map is not None
         setattr(slider, name, wrong)
         assert slider.ready(10) and text in slider.error
-        assert (slider.map, slider.status) == (None, "idle"), "no map under options that are wrong"
+        assert (slider.map, slider.frame, slider.status) == (None, b"", "idle"), "no map under options that are wrong"
         slider.play()
         assert slider.wait(10) and text in slider.error
         setattr(slider, name, right)

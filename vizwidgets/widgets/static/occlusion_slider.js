@@ -170,7 +170,7 @@ function render({ model, el }) {
   }
 
   // --- playing the map
-  const main = on(focusable(make("button", { type: "button", class: "vw-main" })), "click", () => send(get("status") === "running" ? "pause" : "play"));
+  const main = on(focusable(make("button", { type: "button", class: "vw-main" })), "click", () => send(["running", "waiting"].includes(get("status")) ? "pause" : "play"));
   const end = on(focusable(make("button", { type: "button" }, "Stop")), "click", () => send("stop"));
   const send = (cmd) => model.send({ cmd });
   const done = make("div", { class: "vw-bar-fill vw-after" }), progress = make("div", { class: "vw-bar-track", role: "progressbar", "aria-label": "map", "aria-valuemin": 0, "aria-valuemax": 100 }, done);
@@ -185,9 +185,8 @@ function render({ model, el }) {
     progress.setAttribute("aria-valuenow", share);
     const lost = status === "idle" && about().lost;
     state.classList.toggle("vw-stale-note", lost); state.classList.toggle("vw-dim", !lost);
-    const between = about().only ? "" : ", estimated in between";
-    const text = { waiting: "waiting for its turn", paused: `paused at ${share} %${between}`, stopped: `stopped at ${share} %${between}`, failed: "failed",
-      done: `all ${count} windows`, running: `${count} windows` }[status];
+    const text = { waiting: "waiting for its turn", paused: `paused at ${share} %, estimated in between`, failed: "failed",
+      stopped: `stopped at ${share} %, estimated in between`, done: `all ${count} windows`, running: `${count} windows` }[status];
     const wanted = text ?? (lost ? `The options have changed, the map is gone: fill it again (${count} windows)` : `${count} windows`);
     if (state.firstChild?.textContent !== wanted) state.replaceChildren(wanted);
     remaining.textContent = status === "running" ? `${share} %${get("remaining") ? `, ${left(get("remaining"))} left` : ""}` : "";
