@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 import vizwidgets as vw
 from vizwidgets.core.results import Attribution
+from vizwidgets.methods import sanity
 from vizwidgets.methods.sanity import MEASURES, ORDERS, weighted_layers
 
 ABSOLUTE = "Spearman of absolute values"
@@ -314,20 +316,24 @@ def test_in_captums_manner_weights_are_back_after_an_error(error):
     assert not torch.equal(calls[2]["conv4.weight"], of.module.conv4.weight)
 
 
-def test_in_captums_manner_nobody_else_sees_the_random_weights():
+def test_in_captums_manner_nobody_else_sees_the_random_weights(monkeypatch):
     of = net("in_place")
     free: list[bool] = []
+    swapped = sanity._weights
 
-    def other() -> None:
-        def tries() -> None:
-            free.append(of.lock.acquire(blocking=False))
-
-        thread = threading.Thread(target=tries)
+    @contextmanager
+    def watched(module: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
+        thread = threading.Thread(target=lambda: free.append(of.lock.acquire(blocking=False)))
         thread.start()
         thread.join()
+        with swapped(module, values):
+            yield
 
-    vw.sanity_check(captums(of, other), of, picture(of), vw.Logit(2), layers=["fc"]).result()
+    monkeypatch.setattr(sanity, "_weights", watched)
+    vw.sanity_check(captums(of), of, picture(of), vw.Logit(2), layers=["fc"]).result()
     assert free == [False, False]
+    assert of.lock.acquire(blocking=False)
+    of.lock.release()
 
 
 # --- results ------------------------------------------------------------------------------------------------------------
