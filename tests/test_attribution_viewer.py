@@ -349,6 +349,28 @@ def test_the_newest_target_wins_and_close_ends_it(net, x):
     assert viewer.wait(10) and gated.passes <= before + 3 and viewer.error == ""
 
 
+def test_out_of_view_nothing_is_worked_out(net, x):
+    gate, begun, calls = threading.Semaphore(0), threading.Event(), []
+
+    def gated(net, images, target):
+        begun.set()
+        gate.acquire()
+        calls.append(target)
+        return vw.saliency(net, images, target)
+
+    viewer = vw.AttributionViewer(net, x, methods=(gated, "deconvnet"))
+    assert begun.wait(10)
+    viewer.active = False
+    gate.release(1)
+    assert viewer.wait(10) and len(calls) == 1 and list(viewer.results) == ["gated"], "what is under way is finished"
+    viewer.target = vw.Logit("birch")
+    assert viewer.wait(10) and len(calls) == 1
+    gate.release(10)
+    viewer.active = True
+    settled(viewer)
+    assert calls[1:] == [vw.Logit(1)] and list(viewer.results) == ["gated", "deconvnet"]
+
+
 def test_nothing_is_left_in_the_network(net, x):
     state = {k: v.clone() for k, v in net.module.state_dict().items()}
     net.module.train()

@@ -187,12 +187,19 @@ def test_the_slider_works_while_it_runs(gated):
     until(lambda: player.state.get("position") == 1)
     assert (slider.position, player.status, player.index < player.total) == (1, "running", True)
     wire = Wire(player)
-    wire.receive({"cmd": "set", "name": "position", "value": 0})
+    wire.receive({"cmd": "set", "name": "position", "value": 1})      # there it is, and there it shall stay
     method.gate.release(1)      # the worker is at a map; after it the slider has its turn
+    until(lambda: len(player.taken["Gated"]) == 3)
+    wire.receive({"cmd": "set", "name": "position", "value": 0})
+    method.gate.release(1)
     until(lambda: player.state["position"] == 0)
+    done(slider)
+    assert slider.position == 0
+    method.gate.release(10)
+    slider.restart()
+    done(slider)
     assert slider.position == 0
     wire.receive({"cmd": "set", "name": "position", "value": 3})
-    method.gate.release(1)
     done(slider)
     assert slider.position == 3 and "pixels" in player.state["tiles"]["Gated"]
 
