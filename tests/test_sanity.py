@@ -161,7 +161,8 @@ def test_a_layer_gets_the_same_weights_in_any_order_and_another_with_another_see
 def test_the_distribution():
     module = nn.Sequential(nn.Conv2d(3, 300, 5, bias=True), nn.BatchNorm2d(300), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                            nn.Linear(300, 200), nn.PReLU(200))  # fmt: skip
-    nn.init.normal_(module[6].weight, 3, 2)
+    with torch.no_grad():
+        module[6].weight.copy_(3 + 2 * torch.linspace(-1.73, 1.73, 200))  # a mean of 3, a standard deviation of 2
     last = watched(vw.as_net(module, size=16))[0].weights[-1]
     for key, fan_in in (("0.weight", 75), ("5.weight", 300)):  # He et al.: a variance of 2 / fan-in
         assert last[key].std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.02) and abs(last[key].mean()) < 1e-2
@@ -204,6 +205,10 @@ def test_layers_by_name_stand_in_the_order_of_the_network():
     assert list(found) == ["stem.conv", "stage2.0.norm1", "stage3", "head"]
     assert found["stem.conv"] == ("stem.conv", "stem.norm") and found["stage2.0.norm1"] == ("stage2.0.norm1",)
     assert len(found["stage3"]) == 6 and "stage3.0.shortcut.2" in found["stage3"]
+    beside = nn.Sequential()
+    for name in ("block", "block2"):  # one name begins as the other
+        beside.add_module(name, nn.Sequential(nn.Conv2d(3, 3, 1)))
+    assert weighted_layers(vw.as_net(beside, size=8), ["block"]) == {"block": ("block.0",)}
     assert len(weighted_layers(flowers)) == 13 and len(weighted_layers(flowers, ["stage1", "stage2"])) == 2
 
 
@@ -321,9 +326,14 @@ def test_in_captums_manner_nobody_else_sees_the_random_weights(monkeypatch):
     free: list[bool] = []
     swapped = sanity._weights
 
+    def tries() -> None:
+        free.append(of.lock.acquire(blocking=False))
+        if free[-1]:
+            of.lock.release()
+
     @contextmanager
     def watched(module: nn.Module, values: dict[str, Tensor]) -> Iterator[None]:
-        thread = threading.Thread(target=lambda: free.append(of.lock.acquire(blocking=False)))
+        thread = threading.Thread(target=tries)
         thread.start()
         thread.join()
         with swapped(module, values):
@@ -332,8 +342,6 @@ def test_in_captums_manner_nobody_else_sees_the_random_weights(monkeypatch):
     monkeypatch.setattr(sanity, "_weights", watched)
     vw.sanity_check(captums(of), of, picture(of), vw.Logit(2), layers=["fc"]).result()
     assert free == [False, False]
-    assert of.lock.acquire(blocking=False)
-    of.lock.release()
 
 
 # --- results ------------------------------------------------------------------------------------------------------------

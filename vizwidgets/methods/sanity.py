@@ -185,13 +185,12 @@ def sanity_check(
             yield taken[-1]
 
     def finish(last: SanityStep) -> SanityReport:
-        steps = taken[: last.index]
         recipe = {}
         if ATTRIBUTIONS.get(name_of(method)) is call:
             options = {"target": target, "order": order, "layers": list(groups), "seed": seed}
             recipe = {**make_recipe(net, "sanity_check", {"method": name_of(method), "images": x}, options), "taken": last.index}
-        similar = {m: torch.stack([s.scores[m] for s in steps]) for m in MEASURES}
-        return SanityReport(names[: last.index - 1], torch.stack([s.attribution.map for s in steps]), similar, recipe=recipe)
+        similar = {m: torch.stack([s.scores[m] for s in taken]) for m in MEASURES}
+        return SanityReport(names[: last.index - 1], torch.stack([s.attribution.map for s in taken]), similar, recipe=recipe)
 
     return Run(destroy(), len(names) + 1, finish)
 
