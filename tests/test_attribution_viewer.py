@@ -274,6 +274,8 @@ def test_a_map_travels_alone(net, x):
     states = [s for s in wire.states if any(k.startswith("_map") for k in s)]
     assert [sorted(s) for s in states] == [["_map0"], ["_map2"], ["_map5"]]
     assert wire.size == (2 + 2 + 1) * 4 * 20 * 24, "signed and absolute, as float32; Grad-CAM has no signs"
+    saved = viewer.get_state()      # what an exported page has
+    assert all(np.array_equal(numbers(saved[k]), numbers(shown(viewer, name))) for k, name in (("_map0", "saliency"), ("_map5", "Grad-CAM")))
 
 
 def test_the_file_is_what_is_shown_with_its_recipe(net, x, tmp_path):

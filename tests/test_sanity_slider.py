@@ -82,6 +82,13 @@ def test_it_shows_what_sanity_check_finds(net, x, options):
     assert state["says"]["chance"] == pytest.approx(net(x.pixels).softmax(1).max().item())
 
 
+def test_a_position_that_is_given_is_kept(net, x):
+    for block in (True, False):
+        slider = vw.SanitySlider(net, x, methods="saliency", position=2, block=block)
+        done(slider)
+        assert slider.position == slider.player.state["position"] == 2
+
+
 def test_it_tells_what_the_destroyed_network_says(net, x):
     slider = vw.SanitySlider(net, x, vw.Logit("cedar"), methods="saliency", order="independent", layers=["6"], block=True)
     done(slider)

@@ -70,8 +70,8 @@ class SanityPlayer(Playback, AnyWidget):
         """Take a run of these methods in place of the one before."""
         self._forget()
         self.load(run)
-        self.taken, self._says = {name: [] for name in methods}, says
         self.about = {**about, "colours": self.curves.begin(methods, len(about["layers"]))}
+        self.taken, self._says = {name: [] for name in methods}, says
         self.look()
 
     def unload(self) -> None:
@@ -122,15 +122,17 @@ class SanityPlayer(Playback, AnyWidget):
 
     def look(self) -> None:
         """Show the maps at the slider's position, and how alike they have been so far."""
+        if not self.taken:
+            return
         going = [steps for name, steps in self.taken.items() if name not in self.failed]
         at, self._drawn = self.position, time.monotonic()
         if self.following and self.status in ("waiting", "running"):
             at = max(0, min(map(len, going), default=0) - 1)
-        at = min(at, len(self.about.get("layers", ())))
+        at = min(at, len(self.about["layers"]))
         if at != self.position:
             self._followed = self.position = at
         seen = (at, self.measure, [len(s) for s in self.taken.values()], len(self.said), list(self.failed))
-        if seen == self._seen or not self.taken:
+        if seen == self._seen:
             return
         self._seen = seen
         self.first = {name: self._tile(name, 0) for name in self.taken}

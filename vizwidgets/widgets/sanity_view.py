@@ -94,7 +94,7 @@ class Curves:
 
     def __init__(self) -> None:
         self._x, self._y = LinearScale(min=0, max=1), LinearScale(min=0, max=1)
-        self._axes = [Axis(scale=self._x, side="bottom", label="layers random", tick_format="~g", grid_lines="none"),
+        self._axes = [Axis(scale=self._x, side="bottom", label="layers random", label_offset="32px", tick_format="~g", grid_lines="none"),
                       Axis(scale=self._y, side="left", tick_format="~g", grid_lines="solid")]  # fmt: skip
         self._here = Lines(x=[0, 0], y=[0, 1], scales=self._scales, colors=["#888888"], stroke_width=1.5, line_style="dashed")
         self._lines: dict[str, Lines] = {}

@@ -98,7 +98,7 @@ function render({ model, el }) {
       const c = column(name), tile = tiles[name], value = tile.alike?.[get("measure")];
       c.swatch.style.background = about().colours[name];
       paint(c.cells[0], first[name], `${name}, the network as it is`);
-      paint(c.cells[1], tile, `${name}, ${sentence(position)}`);
+      paint(c.cells[1], first[name].error ? { error: "–" } : tile, `${name}, ${sentence(position)}`);
       c.cells[1].node.dataset.label = position ? (about().order === "independent" ? names()[position - 1] : `${position} random`) : "as it is";
       c.alike.textContent = tile.alike ? (value === null ? "no similarity: a map is constant" : `similarity ${value.toFixed(2)}`.replace("-", "−")) : "";
     }
