@@ -197,6 +197,8 @@ def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
             assert looked["color-contrast"] > 60 and looked["target-size"] > 30
     finally:
         book.theme("JupyterLab Light")
+    loose = "() => [...document.querySelectorAll(':is(.vw-why, .vw-sanity-page) :is(button, select, input, [tabindex])')].filter((e) => !e.dataset.lmSuppressShortcuts).length"
+    assert page.evaluate(loose) == 0, "keys go to the notebook"
     page.evaluate("() => document.querySelectorAll('.vw-curve').forEach((e) => e.replaceChildren())")      # bqplot's own affair
     for width in (320, 480):
         page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
