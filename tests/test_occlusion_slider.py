@@ -494,6 +494,20 @@ def test_others_can_follow(net, x):
         slider.map = None
 
 
+def test_another_network(net, x):
+    slider, other = vw.OcclusionSlider(net, x, window=8), small()
+    with torch.no_grad():
+        other.module[4].weight.mul_(-1)
+    slider.play(block=True)
+    slider.net = other
+    by_hand = x.clone()
+    by_hand[:, :, 8:16, 8:16] = 0.5
+    agrees(slider, other, x, by_hand)
+    assert slider.map is None and not slider.about["lost"], "another network is another question"
+    slider.play(block=True)
+    assert torch.equal(slider.map.map, vw.occlusion(other, x, vw.Probability(slider.about["own"]), window=8).result().map)
+
+
 def test_it_waits_until_it_is_in_view(net, x):
     slider = vw.OcclusionSlider(net, x, active=False)
     assert slider.patch == {}
