@@ -23,7 +23,7 @@ from vizwidgets.core.targets import Logit, Probability, Target
 from vizwidgets.methods.adversarial import pgd
 
 from .adversarial_view import before_and_after, class_rows, eight_bit, measures, probabilities
-from .base import VizWidget, message, script, shows_errors, style
+from .base import TargetTrait, VizWidget, message, script, shows_errors, style
 from .captions import slug
 from .worker import worker
 
@@ -96,7 +96,7 @@ class AdversarialSlider(VizWidget, AnyWidget):
 
     net = traitlets.Instance(Net, allow_none=True)
     image = traitlets.Instance(Image, allow_none=True)
-    target = traitlets.Any(None, allow_none=True)
+    target = TargetTrait()
     eps = traitlets.Float(4 * NOTCH["inf"]).tag(sync=True)
     steps = traitlets.Int(10, min=1, max=100).tag(sync=True)
     norm = traitlets.Enum(["inf", "2"], "inf").tag(sync=True)
@@ -127,13 +127,6 @@ class AdversarialSlider(VizWidget, AnyWidget):
         if eps > 1 and self.norm == "inf":
             raise traitlets.TraitError(f"with norm 'inf' eps is at most 1, in [0, 1] pixel units; {eps:g} / 255 perhaps?")
         return eps
-
-    @traitlets.validate("target")
-    def _is_target(self, proposal: Any) -> Target | None:
-        target = proposal.value
-        if target is None or isinstance(target, Target):
-            return target
-        raise TypeError(f"a target is one of vizwidgets' targets, not {target!r}: Logit({target!r}), say")
 
     @shows_errors
     def _receive(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:

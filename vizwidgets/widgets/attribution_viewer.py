@@ -24,7 +24,7 @@ from vizwidgets.methods.attributions import ATTRIBUTIONS, name_of
 
 from .adversarial_view import probabilities
 from .attribution_view import describe, drawn, packed, photo, reading, scale_text, sheet, shows, stages, takes_layer
-from .base import VizWidget, message, script, shows_errors, style
+from .base import TargetTrait, VizWidget, message, script, shows_errors, style
 from .captions import slug
 from .worker import worker
 
@@ -96,7 +96,7 @@ class AttributionViewer(VizWidget, AnyWidget):
 
     net = traitlets.Instance(Net, allow_none=True)
     image = traitlets.Instance(Image, allow_none=True)
-    target = traitlets.Any(None, allow_none=True)
+    target = TargetTrait()
     layer = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     methods: Any = traitlets.Any(()).tag(sync=True)
     index = traitlets.Int(-1, min=-1).tag(sync=True)
@@ -147,13 +147,6 @@ class AttributionViewer(VizWidget, AnyWidget):
             known, others = (None, others + 1) if known in self._calls else (known, others)
         self._offer({known: method})
         return known
-
-    @traitlets.validate("target")
-    def _is_target(self, proposal: Any) -> Target | None:
-        target = proposal.value
-        if target is None or isinstance(target, Target):
-            return target
-        raise TypeError(f"a target is one of vizwidgets' targets, not {target!r}: Logit({target!r}), say")
 
     @traitlets.observe("methods")
     def _keep_large(self, change: Any) -> None:

@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 
 from vizwidgets.core.errors import unknown
 from vizwidgets.core.picture import png
+from vizwidgets.core.targets import Target
 
 from .worker import worker
 
@@ -47,6 +48,19 @@ def shows_errors(method: Callable[..., Any]) -> Callable[..., Any]:
             return None
 
     return guarded
+
+
+class TargetTrait(traitlets.TraitType[Target | None, Target | None]):
+    """What to look at in the network, or None for what the widget takes by itself."""
+
+    default_value = None
+    info_text = "one of vizwidgets' targets"
+
+    def validate(self, obj: Any, value: Any) -> Target | None:
+        """The target itself; TypeError for anything else."""
+        if value is None or isinstance(value, Target):
+            return value
+        raise TypeError(f"a target is one of vizwidgets' targets, not {value!r}: Logit({value!r}), say")
 
 
 class VizWidget(traitlets.HasTraits):

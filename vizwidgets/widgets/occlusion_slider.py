@@ -23,7 +23,7 @@ from vizwidgets.methods.occlusion import FILLS, OcclusionStep, filling, occlusio
 
 from . import occlusion_view as view
 from .adversarial_view import class_rows, pictures_and_classes
-from .base import script, shows_errors, style
+from .base import TargetTrait, script, shows_errors, style
 from .playback import Playback
 from .worker import worker
 
@@ -96,7 +96,7 @@ class OcclusionSlider(Playback, AnyWidget):
 
     net = traitlets.Instance(Net, allow_none=True)
     image = traitlets.Instance(Image, allow_none=True)
-    target = traitlets.Any(None, allow_none=True)
+    target = TargetTrait()
     window = traitlets.Any(None, allow_none=True)
     stride = traitlets.Any(None, allow_none=True)
     fill = traitlets.Any("grey")
@@ -128,13 +128,6 @@ class OcclusionSlider(Playback, AnyWidget):
         self.observe(self._moved, "box")
 
     # --- what may be set
-
-    @traitlets.validate("target")
-    def _is_target(self, proposal: Any) -> Target | None:
-        target = proposal.value
-        if target is None or isinstance(target, Target):
-            return target
-        raise TypeError(f"a target is one of vizwidgets' targets, not {target!r}: Logit({target!r}), say")
 
     @traitlets.validate("window", "stride")
     def _is_pair(self, proposal: Any) -> Any:

@@ -24,7 +24,7 @@ from vizwidgets.methods.sanity import MEASURES, ORDERS, SanityReport, SanityStep
 from . import sanity_view as view
 from .adversarial_view import percent, probabilities
 from .attribution_view import photo, sheet
-from .base import VizWidget, script, shows_errors, style
+from .base import TargetTrait, VizWidget, script, shows_errors, style
 from .playback import Playback
 from .worker import worker
 
@@ -206,7 +206,7 @@ class SanitySlider(VizWidget, VBox):
 
     net = traitlets.Instance(Net, allow_none=True)
     image = traitlets.Instance(Image, allow_none=True)
-    target = traitlets.Any(None, allow_none=True)
+    target = TargetTrait()
     methods: Any = traitlets.Any(())
     order = traitlets.Enum(ORDERS, ORDERS[0])
     layers = traitlets.Any(None, allow_none=True)
@@ -272,13 +272,6 @@ class SanitySlider(VizWidget, VBox):
         )  # fmt: skip
         if play:
             player.play()
-
-    @traitlets.validate("target")
-    def _is_target(self, proposal: Any) -> Target | None:
-        target = proposal.value
-        if target is None or isinstance(target, Target):
-            return target
-        raise TypeError(f"a target is one of vizwidgets' targets, not {target!r}: Logit({target!r}), say")
 
     @shows_errors
     def _set_order(self, order: str) -> None:
