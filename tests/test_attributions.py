@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from captum.attr import LayerGradCam, Saliency
@@ -35,6 +37,7 @@ def test_a_run_is_taken_to_its_end(net, x):
     assert torch.equal(found.map, vw.occlusion(net, x, ROSE, window=24, stride=24).result().map)
 
 
+@pytest.mark.filterwarnings("error")
 def test_in_captums_manner(net, x):
     method = Saliency(net).attribute
     with nothing_left_behind(net.module, x):
@@ -44,6 +47,7 @@ def test_in_captums_manner(net, x):
     assert torch.allclose(found.scores, ours.scores)
     assert torch.equal(found.values.sum(1), found.map)
     assert name_of(method) == "Saliency" and name_of(vw.gradcam) == "Grad-CAM" and name_of("saliency") == "saliency"
+    assert name_of(partial(vw.saliency, kind="signed")) == "saliency"
 
 
 def test_in_captums_manner_a_small_map_is_enlarged(net, x):

@@ -431,3 +431,15 @@ def test_guided_backprop_shows_the_picture_and_not_the_class():
         report = vw.sanity_check(m, flowers, x, vw.Logit("rose"), layers=["head", "stage4", "stage3"]).result()
         alike = report.similarity[ABSOLUTE][-1].mean()
         assert alike > 0.75 if m == "guided backprop" else alike < 0.6
+
+
+def test_a_copy_costs_no_memory_and_keeps_what_is_shared() -> None:
+    module = make("resnet").eval()
+    module.twin = module.fc
+    copied = sanity._copy(vw.as_net(module, size=32)).module
+    own, others = dict(module.named_parameters()), dict(copied.named_parameters())
+    assert own.keys() == others.keys() and copied.twin is copied.fc and copied.fc is not module.fc
+    assert all(others[n] is not p and others[n].data_ptr() == p.data_ptr() for n, p in own.items())
+    before = module.fc.weight.clone()
+    with sanity._weights(copied, {"fc.weight": torch.zeros_like(before)}):
+        assert (copied.fc.weight == 0).all() and torch.equal(module.fc.weight, before)

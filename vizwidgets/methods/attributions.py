@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,6 +92,8 @@ def name_of(method: str | Callable[..., Any]) -> str:
     """What to call it: its name in `ATTRIBUTIONS`, or its own."""
     if isinstance(method, str):
         return method
+    if isinstance(method, partial):
+        return name_of(method.func)
     listed = [name for name, call in ATTRIBUTIONS.items() if call is method]
     owner = getattr(method, "__self__", None)
     own = type(owner).__name__ if owner is not None else getattr(method, "__name__", type(method).__name__)
@@ -109,7 +112,7 @@ def _in_captums_manner(
     if not isinstance(aim, (Logit, Probability)):
         raise TypeError(f"{name} takes the number of a class, so the target is a Logit or a Probability, not {target!r}")
     with net.lock, torch.inference_mode(False), torch.enable_grad():
-        found = call(x.detach().clone(), target=int(aim.index), **options)
+        found = call(x.detach().clone().requires_grad_(), target=int(aim.index), **options)
     if not isinstance(found, Tensor) or found.ndim != 4 or len(found) != len(x):
         came = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(f"{name} gives (B, C, H, W) for images {tuple(x.shape)}, not {came}")

@@ -310,9 +310,14 @@ def _upwards(name: str) -> Iterator[str]:
 
 
 def _copy(net: Net) -> Net:
+    """The network as other modules that hold the same numbers, until they are given others."""
+    own = net.module
     with net.lock, torch.inference_mode(False):
+        # A copy of the numbers would cost large networks gigabytes, once for each method that is compared.
+        memo: dict[int, Any] = {id(p): nn.Parameter(p.data, requires_grad=p.requires_grad) for p in own.parameters()}
+        memo |= {id(b): b.data for b in own.buffers()}
         try:
-            copied = replace(net, module=deepcopy(net.module))
+            copied = replace(net, module=deepcopy(own, memo))
         except Exception as e:
             raise TypeError(f"{net.name} cannot be copied, so its weights cannot be made random: {e}") from e
         vars(copied)["layers"] = net.layers  # made by running the network, and the same
