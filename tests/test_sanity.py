@@ -20,7 +20,8 @@ from torch import Tensor, nn
 import vizwidgets as vw
 from vizwidgets.core.results import Attribution
 from vizwidgets.methods import sanity
-from vizwidgets.methods.sanity import MEASURES, ORDERS, weighted_layers
+from vizwidgets.methods.sanity import ORDERS, weighted_layers
+from vizwidgets.methods.similarity import MEASURES
 
 ABSOLUTE = "Spearman of absolute values"
 

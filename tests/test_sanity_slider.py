@@ -16,7 +16,8 @@ from wire import Wire
 import vizwidgets as vw
 from vizwidgets.core.picture import colourise, readable_limits
 from vizwidgets.core.results import Attribution
-from vizwidgets.methods.sanity import MEASURES, sanity_check
+from vizwidgets.methods.sanity import sanity_check
+from vizwidgets.methods.similarity import MEASURES
 from vizwidgets.widgets.sanity_view import LONGEST, in_turns, tile
 
 LABELS = ["ash", "birch", "cedar", "elder"]

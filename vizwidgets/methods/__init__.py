@@ -21,7 +21,8 @@ from vizwidgets.methods.filters import colour_opponency, first_layer_filters, la
 from vizwidgets.methods.images import caricature, invert, visualize
 from vizwidgets.methods.occlusion import occlusion
 from vizwidgets.methods.presets import EFFORTS, PRESETS
-from vizwidgets.methods.sanity import class_sensitivity, sanity_check, similarity
+from vizwidgets.methods.sanity import class_sensitivity, sanity_check
+from vizwidgets.methods.similarity import similarity
 
 # What makes a result: `rerun` finds it by its name.
 METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (

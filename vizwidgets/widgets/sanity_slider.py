@@ -19,7 +19,8 @@ from vizwidgets.core.optimize import Run, Step
 from vizwidgets.core.picture import png
 from vizwidgets.core.targets import Logit, Probability, Target
 from vizwidgets.methods.attributions import name_of, named
-from vizwidgets.methods.sanity import MEASURES, ORDERS, SanityReport, SanityStep, sanity_check, weighted_layers
+from vizwidgets.methods.sanity import ORDERS, SanityReport, SanityStep, sanity_check, weighted_layers
+from vizwidgets.methods.similarity import MEASURES
 
 from . import sanity_view as view
 from .adversarial_view import percent, probabilities
@@ -177,7 +178,7 @@ class SanitySlider(VizWidget, VBox):
     order, layers, seed
         As of `vizwidgets.sanity_check`.
     measure : str
-        Of the similarity to the first map, one of `vizwidgets.methods.sanity.MEASURES`.
+        Of the similarity to the first map, one of `vizwidgets.methods.similarity.MEASURES`.
     position : int
         Layers that are random, from 0, in what is shown; while it runs it follows, until it is set.
     block : bool
