@@ -357,3 +357,9 @@ def test_a_large_jpeg_needs_a_network() -> None:
     x = vw.image(file.getvalue(), vw.as_net(torch.nn.Conv2d(1, 2, 1), size=32))
     assert x.notes[0] == "decoded at 1250×1125 instead of 10000×9000"
     torch.testing.assert_close(x, torch.full((1, 1, 32, 32), 100 / 255))
+
+
+def test_an_image_of_one_picture_without_a_batch():
+    x = torch.rand(3, 8, 9, generator=torch.Generator().manual_seed(0))
+    assert vw.Image(x, "a rose").pixels.shape == (1, 3, 8, 9)
+    assert vw.Image(x) == vw.Image(x[None])

@@ -128,8 +128,10 @@ def test_the_code_of_its_exercises_runs(notebook, monkeypatch):
         exec(source, names)
 
 
-# The kernel's own figure: getrusage would count the memory of the process that started it.
-PEAK = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+# The kernel's own figures: getrusage would count the memory of the process that started it. Pages of libraries are the system's
+# to drop and read again, and PyTorch's build for graphics cards has half a gigabyte more of them: they are left out.
+PEAK = """own = {k: int(v.split()[0]) for k, v in (l.split(':') for l in open('/proc/self/status')) if k in ('VmHWM', 'RssFile')}
+print(own['VmHWM'] - own['RssFile'])"""
 
 
 @pytest.mark.slow
@@ -137,6 +139,6 @@ PEAK = "print(next(line for line in open('/proc/self/status') if line.startswith
 def test_its_kernel_fits_beside_others_on_a_small_machine(notebook, path):
     notebook = nbformat.v4.new_notebook(cells=[*code(notebook), nbformat.v4.new_code_cell(PEAK)], metadata=notebook.metadata)
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
-    gigabytes = int(notebook.cells[-1].outputs[0].text.split()[1]) / 1e6
+    gigabytes = int(notebook.cells[-1].outputs[0].text) / 1e6
     print(f"{path.stem}: {gigabytes:.2f} GB")
-    assert gigabytes < 1.2
+    assert gigabytes < 0.9

@@ -14,6 +14,7 @@ from vizwidgets.core.optimizer import ImageOptimizer
 from vizwidgets.core.params import FourierImage, PixelImage
 from vizwidgets.core.references import Direction, Distance, GramDistance, Reference, Similarity
 from vizwidgets.core.regularizers import L2, Diversity, Energy, LAlpha, TotalVariation
+from vizwidgets.core.results import Attribution
 from vizwidgets.core.targets import Channel, Each, Logit, Neuron, Probability, Target
 from vizwidgets.load import image, load
 from vizwidgets.methods import (
@@ -74,7 +75,7 @@ __all__ = [  # noqa: RUF022
     "visualize", "caricature", "invert", "deepdream", "fgsm", "pgd", "fool", "PRESETS", "EFFORTS",
     "ImageOptimizer", "PixelImage", "FourierImage",
     "occlusion", "saliency", "guided_backprop", "deconvnet", "smoothgrad", "integrated_gradients", "gradcam", "guided_gradcam",
-    "ATTRIBUTIONS", "attribute", "sanity_check", "similarity", "class_sensitivity",
+    "ATTRIBUTIONS", "Attribution", "attribute", "sanity_check", "similarity", "class_sensitivity",
     "deletion", "insertion", "pointing_game", "share_inside",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",

@@ -32,7 +32,7 @@ class Image:
     Attributes
     ----------
     pixels : Tensor
-        (1, C, H, W) in [0, 1], float32 (float64 stays).
+        (1, C, H, W) in [0, 1], float32 (float64 stays); made from (C, H, W) too.
     source : str
         File name, or what kind of object it was.
     notes : tuple of str
@@ -42,6 +42,10 @@ class Image:
     pixels: Tensor
     source: str = "tensor"
     notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pixels, Tensor) and self.pixels.dim() == 3:
+            object.__setattr__(self, "pixels", self.pixels[None])
 
     @cached_property
     def sha256(self) -> str:
