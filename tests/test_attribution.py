@@ -146,6 +146,17 @@ def test_gradcam_finds_its_layer(name: str) -> None:
     assert shape[1] * shape[2] > 1
 
 
+def test_gradcam_finds_the_layer_of_a_channel_far_from_the_end() -> None:
+    of = vw.load("flowers")
+    x = Flowers(n=1, seed=5)[0][0][None]
+    found = gradcam(of, x, vw.Channel("stage2", 4))
+    assert found.recipe["options"]["layer"] == "stage2"
+    maps = vw.activation_maps(of, x, "stage2").maps[:, 4:5] / 24**2  # each position weighs as much
+    assert torch.allclose(found.map, F.interpolate(maps, (96, 96), mode="bilinear")[:, 0], rtol=1e-4, atol=1e-9)
+    with pytest.raises(ValueError, match="on which .* depends has any"):
+        gradcam(of, x, vw.L2())
+
+
 def test_integrated_gradients_add_up() -> None:
     of, drawings = vw.load("flowers"), Flowers(n=4, seed=5)
     x = torch.stack([drawings[i][0] for i in range(4)])

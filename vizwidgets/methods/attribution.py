@@ -21,7 +21,7 @@ from vizwidgets.core.optimize import finite_scores, gradient, image_gradient, re
 from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.relu import Rule, deconvolved, guided, relu_backward
 from vizwidgets.core.results import Attribution
-from vizwidgets.core.targets import Target, of_image
+from vizwidgets.core.targets import INPUT, OUTPUT, Target, of_image
 
 AT_ONCE = 16  # more images in a pass bring nothing on a few cores
 
@@ -237,7 +237,7 @@ def gradcam(
     torch.Size([1, 96, 96])
     """
     net, x, target = _checked(net, images, target)
-    layers = [layer] if layer is not None else _with_maps(net)
+    layers = [layer] if layer is not None else _with_maps(net, target)
     maps, scores = [], []
     for first in range(0, len(x), _at_once(net, x)):
         part = x[first : first + _at_once(net, x)]
@@ -318,12 +318,16 @@ def _gradcam(net: Net, images: Tensor, target: Target, layers: list[str]) -> tup
     raise ValueError(f"{target!r} depends on no layer with maps")
 
 
-def _with_maps(net: Net) -> list[str]:
-    """The last layers to run whose output is larger than 1×1, the deepest first."""
-    rows = [net.layers[name] for name in reversed(net.layers.order)]
+def _with_maps(net: Net, target: Target) -> list[str]:
+    """The last layers to run up to those that the target reads whose output is larger than 1×1, the deepest first."""
+    order = net.layers.order
+    if OUTPUT not in target.layers:
+        last = max((order.index(net.layers.readable(name).name) for name in target.layers - {INPUT}), default=-1)
+        order = order[: last + 1]
+    rows = [net.layers[name] for name in reversed(order)]
     found = [r.name for r in rows if r.shape is not None and r.layout is not None and r.shape[1] * r.shape[2] > 1]
     if not found:
-        raise ValueError(f"Grad-CAM needs maps, and no layer of {net.name} has any larger than 1×1")
+        raise ValueError(f"Grad-CAM needs maps, and no layer of {net.name} on which {target!r} depends has any larger than 1×1")
     return found[:24]
 
 
