@@ -214,3 +214,24 @@ def test_an_image_of_one_colour_has_a_map_like_any_other(name: str) -> None:
     found = ATTRIBUTIONS[name](of, torch.full((1, 3, 32, 32), 0.5, dtype=torch.float64), CLASS)
     assert found.map.isfinite().all() and found.picture().size == (32, 32)
     assert "CAM" in name or found.map.abs().max() > 0, "of Grad-CAM the positive part may be empty"
+
+
+class Blind(nn.Module):
+    """Says the same of every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.says = nn.Conv2d(3, 4, 3), nn.Parameter(torch.arange(5.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.conv(x).relu()
+        return self.says.expand(len(x), -1)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTIONS)
+def test_a_target_that_does_not_depend_on_the_image(name: str) -> None:
+    of = vw.as_net(Blind(), size=16)
+    x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"Logit\(3\) (does not depend on the image|depends on no layer with maps)"):
+        ATTRIBUTIONS[name](of, x, CLASS)
+    assert (vw.occlusion(of, x, CLASS, window=4).result().map == 0).all()

@@ -237,11 +237,11 @@ def gradcam(
     torch.Size([1, 96, 96])
     """
     net, x, target = _checked(net, images, target)
-    layers = [layer] if layer is not None else _with_maps(net, target)
+    found = [] if layer is not None else _with_maps(net, target)
     maps, scores = [], []
     for first in range(0, len(x), _at_once(net, x)):
         part = x[first : first + _at_once(net, x)]
-        cam, score, layer = _gradcam(net, part, target.images(first, len(part)), layers if layer is None else [layer])
+        cam, score, layer = _gradcam(net, part, target.images(first, len(part)), layer, found)
         maps.append(cam)
         scores.append(score)
     cam = torch.cat(maps)
@@ -299,7 +299,9 @@ def _mean_gradient(net: Net, target: Target, images: Tensor, weights: Tensor) ->
     return total
 
 
-def _gradcam(net: Net, images: Tensor, target: Target, layers: list[str]) -> tuple[Tensor, Tensor, str]:
+def _gradcam(net: Net, images: Tensor, target: Target, layer: str | None, others: list[str]) -> tuple[Tensor, Tensor, str]:
+    """The map before it is enlarged, the scores, and the layer: that one, or the first of the others which has a say."""
+    layers = others if layer is None else [layer]
     with net.lock, evaluating(net.module), torch.inference_mode(False), torch.enable_grad():
         # The image asks for a gradient so that there is a graph; the way back ends at the layers.
         x = images.clone().requires_grad_()
@@ -310,11 +312,11 @@ def _gradcam(net: Net, images: Tensor, target: Target, layers: list[str]) -> tup
         found = [name for name in layers if name in acts]
         grads = torch.autograd.grad(scores.sum(), [acts[name] for name in found], allow_unused=True) if found else ()
         for name, grad in zip(found, grads, strict=True):
-            if grad is not None and (len(layers) == 1 or bool((grad != 0).any())):
+            if grad is not None and (layer is not None or bool((grad != 0).any())):
                 maps = acts[name].detach()
                 return (grad.mean((2, 3), keepdim=True) * maps).sum(1).to(images.dtype), scores.detach(), name
-    if len(layers) == 1:
-        raise LookupError(f"{target!r} does not depend on layer {layers[0]!r}: it does not come before the target")
+    if layer is not None:
+        raise LookupError(f"{target!r} does not depend on layer {layer!r}: it does not come before the target")
     raise ValueError(f"{target!r} depends on no layer with maps")
 
 
