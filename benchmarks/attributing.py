@@ -38,7 +38,11 @@ def network(name: str) -> vw.Net:
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
-        return vw.as_net(getattr(models, name)(weights=None, **options).eval(), size=SIZE, name=name)
+        module = getattr(models, name)(weights=None, **options).eval()
+        for m in module.modules():  # as they come, deep networks let hardly anything through
+            if isinstance(m, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+        return vw.as_net(module, size=SIZE, name=name)
 
 
 def photographs(net: vw.Net, count: int) -> list[Tensor]:
@@ -60,10 +64,9 @@ def captums(net: vw.Net, x: Tensor) -> Callable[[int, int], Tensor]:
     method, normalised, grey = Occlusion(net.module), (x - mean) / std, ((0.5 - mean) / std).expand_as(x)
 
     def of(stride: int, at_once: int) -> Tensor:
-        with torch.inference_mode():
-            return method.attribute(
-                normalised, (3, WINDOW, WINDOW), strides=(3, stride, stride), target=1, baselines=grey, perturbations_per_eval=at_once
-            )[:, 0]
+        return method.attribute(
+            normalised, (3, WINDOW, WINDOW), strides=(3, stride, stride), target=1, baselines=grey, perturbations_per_eval=at_once
+        )[:, 0]
 
     return of
 

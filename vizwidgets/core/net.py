@@ -109,7 +109,7 @@ class Net:
         x = images.to(parameter.device, parameter.dtype) if parameter.is_floating_point() else images
         if any(self.mean) or any(s != 1 for s in self.std):
             mean, std = self._statistics
-            x = (x - mean.to(x)) / std.to(x)
+            x = (x - mean.to(x)).div_(std.to(x))
         return x
 
     @cached_property

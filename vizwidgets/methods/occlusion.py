@@ -23,7 +23,7 @@ from vizwidgets.core.targets import Each, Sum, Target, of_image
 from vizwidgets.core.transforms import blurred
 
 FILLS = ("grey", "mean", "blur", "noise")
-AT_ONCE = 16  # windows in a pass: more bring nothing on a few cores
+AT_ONCE = 8  # windows in a pass: with 16 the maps of light networks no longer stay in the processor's own memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,12 +121,13 @@ def occlusion(
         finite_scores(net, scores)
         base, sign = (bare, -1) if only_window else (scores, 1)
         drops = torch.full((len(base), len(boxes)), torch.nan, dtype=base.dtype)
+        guess = _estimate(drops.view(-1, *counts))
         for index in range(1, total + 1):
-            chosen = _next(drops, counts, at_once)
+            chosen = _next(drops, guess, at_once)
             found = []
             for i, aims in cases:
-                hidden = torch.stack([_hidden(x[i], cover[i], boxes[k], only_window) for k in chosen])
-                found.append(_scores(net, aims, hidden, precision))
+                shown, behind = (cover, x) if only_window else (x, cover)
+                found.append(_scores(net, aims, _hidden(shown[i], behind[i], [boxes[k] for k in chosen]), precision))
             drops[:, chosen] = sign * (base[:, None] - torch.cat(found))
             guess = _estimate(drops.view(-1, *counts))
             known = drops.nan_to_num(-torch.inf).amax(1)
@@ -190,17 +191,18 @@ def _scores(net: Net, targets: list[Target], images: Tensor, precision: str) -> 
     return torch.stack([t(acts).cpu() for t in targets])
 
 
-def _hidden(image: Tensor, cover: Tensor, box: tuple[int, int, int, int], only_window: bool) -> Tensor:
-    shown, behind = (cover, image) if only_window else (image, cover)
-    hidden = shown.clone()
-    y0, x0, y1, x1 = box
-    hidden[:, y0:y1, x0:x1] = behind[:, y0:y1, x0:x1]
-    return hidden
+def _hidden(shown: Tensor, behind: Tensor, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
+    """An image (C, H, W) for each box, which shows there what is behind; laid out as networks on a CPU take it fastest."""
+    images = shown[None].contiguous(memory_format=torch.channels_last).expand(len(boxes), -1, -1, -1)
+    images = images.clone(memory_format=torch.channels_last)
+    for image, (y0, x0, y1, x1) in zip(images, boxes, strict=True):
+        image[:, y0:y1, x0:x1] = behind[:, y0:y1, x0:x1]
+    return images
 
 
-def _next(drops: Tensor, counts: tuple[int, int], at_once: int) -> list[int]:
+def _next(drops: Tensor, guess: Tensor, at_once: int) -> list[int]:
     """The windows to look at next: two grids, the coarser first, then those of which most is expected."""
-    expected = _estimate(drops.view(-1, *counts)).abs()
+    expected, counts = guess.abs(), guess.shape[1:]
     rank = (expected / expected.amax((1, 2), keepdim=True).clamp(min=1e-30)).amax(0)
     for cells in (8, 4):
         distance = max(1, ceil(max(counts) / cells))
@@ -220,9 +222,11 @@ def _estimate(drops: Tensor) -> Tensor:
     filled = known.clone()
     while not bool(filled.all()):
         kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=drops.dtype) / (reach / 2)) ** 2)
-        kernel = (kernel[:, None] * kernel).view(1, 1, 2 * reach + 1, -1)
-        weight = F.conv2d(known[:, None].to(drops.dtype), kernel, padding=reach)[:, 0]
-        mean = F.conv2d(drops.nan_to_num(0)[:, None], kernel, padding=reach)[:, 0] / weight.clamp(min=1e-30)
+        sums = torch.cat([known.to(drops.dtype), drops.nan_to_num(0)])[:, None]
+        sums = F.conv2d(sums, kernel.view(1, 1, -1, 1), padding=(reach, 0))
+        sums = F.conv2d(sums, kernel.view(1, 1, 1, -1), padding=(0, reach))
+        weight, total = sums[:, 0].chunk(2)
+        mean = total / weight.clamp(min=1e-30)
         found = torch.where(~filled & (weight > 0), mean, found)
         filled |= weight > 0
         reach *= 2
@@ -231,10 +235,11 @@ def _estimate(drops: Tensor) -> Tensor:
 
 def _spread(drops: Tensor, window: tuple[int, int], stride: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """For each pixel (B, H, W) the mean over the windows that cover it, NaN where none does."""
-    ones = torch.ones(1, 1, *window, dtype=drops.dtype)
-    total, count = (
-        F.conv_transpose2d(v[:, None], ones, stride=stride)[:, 0, : size[0], : size[1]] for v in (drops, torch.ones_like(drops[:1]))
-    )
+    down, across = (torch.ones(1, 1, *shape, dtype=drops.dtype) for shape in ((window[0], 1), (1, window[1])))
+    sums = torch.cat([drops, torch.ones_like(drops[:1])])[:, None]
+    sums = F.conv_transpose2d(sums, down, stride=(stride[0], 1))
+    sums = F.conv_transpose2d(sums, across, stride=(1, stride[1]))[:, 0, : size[0], : size[1]]
+    total, count = sums[:-1], sums[-1:]
     if total.shape[1:] != size:  # windows farther apart than they are large
         missing = (0, size[1] - total.shape[2], 0, size[0] - total.shape[1])
         total, count = F.pad(total, missing), F.pad(count, missing)
