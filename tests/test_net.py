@@ -256,3 +256,10 @@ def test_gradients_flow_through_the_normalisation(flowers: vw.Net) -> None:
     assert grad.abs().max() > 0
     assert flowers.size == (96, 96)
     assert len(flowers.labels) >= 10
+
+
+def test_images_in_the_other_layout_are_taken_by_a_module_that_flattens_by_view():
+    of, x = net("viewed"), picture(net("viewed"), batch=2)
+    expected = of(x)
+    for _ in range(2):  # found out by the first pass, remembered by the second
+        assert torch.allclose(of(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-6)

@@ -94,7 +94,7 @@ class Net:
 
     def _output(self, x: Tensor) -> Any:
         if x.shape[1] == 1 or _REFUSES_CHANNELS_LAST.get(self.module, False):
-            return self.module(x)
+            return self.module(x.contiguous())
         try:
             return self.module(x.contiguous(memory_format=torch.channels_last))
         except RuntimeError as e:
@@ -102,7 +102,7 @@ class Net:
             if "view size is not compatible" not in str(e):
                 raise
             _REFUSES_CHANNELS_LAST[self.module] = True
-            return self.module(x)
+            return self.module(x.contiguous())
 
     def _normalised(self, images: Tensor) -> Tensor:
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), images)
