@@ -15,7 +15,7 @@ COMMAND = sorted((ROOT.parent / "vizwidgets_command").glob("*.py"))
 # What each part may import of the package; the parts are folders and the modules at the top.
 ALLOWED = {
     "core": {"core"},
-    "methods": {"core", "methods"},
+    "methods": {"core", "data", "methods"},
     "data": {"core", "data"},
     "models": {"core", "data", "models"},
     "weights": set(),

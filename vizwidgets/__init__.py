@@ -16,6 +16,7 @@ from vizwidgets.core.references import Direction, Distance, GramDistance, Refere
 from vizwidgets.core.regularizers import L2, Diversity, Energy, LAlpha, TotalVariation
 from vizwidgets.core.results import Attribution
 from vizwidgets.core.targets import Channel, Each, Logit, Neuron, Probability, Target
+from vizwidgets.data.image_set import ImageSet, image_set
 from vizwidgets.load import image, load
 from vizwidgets.methods import (
     ATTRIBUTIONS,
@@ -69,7 +70,7 @@ _WIDGETS = {
 }
 
 __all__ = [  # noqa: RUF022
-    "load", "image", "as_net", "Net", "Image", "extract", "data",
+    "load", "image", "as_net", "Net", "Image", "extract", "data", "ImageSet", "image_set",
     "Target", "Logit", "Probability", "Channel", "Neuron", "Direction", "Energy", "Similarity", "Distance", "GramDistance",
     "Diversity", "Each", "TotalVariation", "L2", "LAlpha", "Reference", "score", "gradient", "Run",
     "visualize", "caricature", "invert", "deepdream", "fgsm", "pgd", "fool", "PRESETS", "EFFORTS",

@@ -125,6 +125,12 @@ def open_image(source: Any, net: Net | None = None) -> Image:
     return Image(x, name, tuple(notes))
 
 
+def read_picture(path: str | Path) -> PILImage.Image:
+    """The picture in a file, as it is stored; the errors of `open_image`."""
+    path = Path(path).expanduser()
+    return _opened(_read(path), path.name, None, [])
+
+
 def _read(path: Path) -> bytes:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not an image")
