@@ -7,15 +7,16 @@ from collections.abc import Callable
 from statistics import median
 
 
-def side_by_side(candidates: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 2) -> dict[str, float]:
-    """Median seconds of each candidate."""
+def side_by_side(candidates: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 2, calls: int = 1) -> dict[str, float]:
+    """Median seconds of a call of each candidate, of which each makes `calls` in a row whenever it is its turn."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for i in range(rounds + warmup):
         for name, call in candidates.items():
             began = time.perf_counter()
-            call()
+            for _ in range(calls):
+                call()
             if i >= warmup:
-                taken[name].append(time.perf_counter() - began)
+                taken[name].append((time.perf_counter() - began) / calls)
     return {name: median(times) for name, times in taken.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -72,8 +72,12 @@ def on_outputs(
 
         return hook
 
-    with ExitStack() as stack:
-        stack.callback(root.register_forward_pre_hook(start).remove)
+    handles = []
+    try:
+        handles.append(root.register_forward_pre_hook(start))
         for name in names:
-            stack.callback(root.get_submodule(name).register_forward_hook(watch(name)).remove)
+            handles.append(root.get_submodule(name).register_forward_hook(watch(name)))
         yield
+    finally:
+        for hook in handles:
+            hook.remove()

@@ -108,14 +108,21 @@ class Net:
         parameter = next((p for p in self.module.parameters() if p.is_floating_point()), images)
         x = images.to(parameter.device, parameter.dtype) if parameter.is_floating_point() else images
         if any(self.mean) or any(s != 1 for s in self.std):
-            mean, std = self._statistics
-            x = (x - mean.to(x)).div_(std.to(x))
+            mean, std = self._statistics(x)
+            x = (x - mean).div_(std)
         return x
 
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kind = (x.dtype, x.device)
+        if kind not in self._converted:
+            with torch.inference_mode(False):  # they are kept for passes with gradients too
+                mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1).to(x.device, x.dtype) for v in (self.mean, self.std))
+            self._converted[kind] = mean, std
+        return self._converted[kind]
+
     @cached_property
-    def _statistics(self) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (self.mean, self.std))
-        return mean, std
+    def _converted(self) -> dict[Any, tuple[Tensor, Tensor]]:
+        return {}
 
     def _scores(self, output: Any, batch: int) -> Tensor:
         if isinstance(output, dict):

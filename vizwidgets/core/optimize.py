@@ -62,18 +62,18 @@ def gradient(net: Net | nn.Module, target: Target, images: Tensor) -> tuple[Tens
     with net.lock, evaluating(net.module), torch.inference_mode(False), torch.enable_grad():
         images = (images.clone() if images.is_inference() else images.detach()).requires_grad_()
         scores = score(net, target, images)
-        return scores.detach(), image_gradient(scores, images, target)[0]
+        return scores.detach(), image_gradient(scores, images, target)
 
 
-def image_gradient(scores: Tensor, images: Tensor, target: Target, *further: Tensor) -> tuple[Tensor, ...]:
-    """Gradients of the sum of scores: of the images, and of further tensors on which these depend.
+def image_gradient(scores: Tensor, images: Tensor, target: Target) -> Tensor:
+    """Gradient of the sum of scores with respect to the images, or to what they are made of.
 
-    ValueError if the target, named in it, does not depend on the images.
+    ValueError if the target, named in it, does not depend on them.
     """
     if scores.requires_grad:
-        grads = torch.autograd.grad(scores.sum(), [images, *further], allow_unused=True)
-        if grads[0] is not None:
-            return grads
+        (found,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
+        if found is not None:
+            return found
     raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -178,7 +179,7 @@ class ImageOptimizer:
         scores: dict[str, list[Tensor]] = {name: [] for name in ("score", *names)}
         gradients = []
         # In one piece the way back goes on to the values; otherwise it ends at the pixels, and a second one begins there.
-        whole = at_once >= len(image) and not self.normalize
+        whole = at_once >= len(image) and not self.normalize and not self.rules
         for first in range(0, len(image), at_once):
             part = image if whole else image.detach()[first : first + at_once].requires_grad_()
             with net.lock, evaluating(net.module), torch.enable_grad(), self._redirected():
@@ -186,19 +187,17 @@ class ImageOptimizer:
                 acts = read(net, aim, self._view(part, first=first), picture=part)
                 values = [term(acts) for _, term in terms(aim)]
                 total = weighted([weight for weight, _ in terms(aim)], values)
-                gradients.append(image_gradient(total, part, self.target, *([self.image.values] if whole else [])))
+                gradients.append(image_gradient(total, self.image.values if whole else part, self.target))
             for name, v in zip(("score", *names), (total, *values), strict=True):
                 scores[name].append(v.detach().cpu())
-        gradient = _joined([pixels for pixels, *_ in gradients])
+        gradient = _joined(gradients)
         # One number tells: whatever is not finite makes the sum so.
-        if not bool(gradient.sum().isfinite()):
+        if not isfinite(gradient.sum().item()):
             raise ValueError(f"the gradient of {self.target!r} is not finite in step {self.index + 1}: the network or its weights overflow")
         if self.normalize:
             gradient = gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
         self._pixel_gradient = gradient
-        if whole:
-            gradient = gradients[0][1]
-        elif image is not self.image.values:
+        if not whole and image is not self.image.values:
             (gradient,) = torch.autograd.grad(image, self.image.values, gradient)
         if image is not self.image.values:
             self._made = None  # its graph is used up

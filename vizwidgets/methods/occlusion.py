@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import torch
@@ -36,16 +37,22 @@ class OcclusionStep:
         Steps so far, from 1.
     scores : dict of str to Tensor
         ``"score"`` (B,), of the whole images, and ``"largest drop"`` (B,), so far.
-    map : Tensor
-        (B, H, W): what is known, and between that estimates.
     done : float
         Share of the windows that are known, in (0, 1].
+    drops : Tensor
+        (B, rows, columns), a number for each window: what is known, and between that estimates.
     """
 
     index: int
     scores: dict[str, Tensor]
-    map: Tensor
     done: float
+    drops: Tensor
+    _places: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+    @cached_property
+    def map(self) -> Tensor:
+        """(B, H, W): for each pixel the mean of the windows that cover it."""
+        return _spread(self.drops, *self._places)
 
     def picture(self) -> PILImage.Image:
         """The maps side by side."""
@@ -132,7 +139,7 @@ def occlusion(
             guess = _estimate(drops.view(-1, *counts))
             known = drops.nan_to_num(-torch.inf).amax(1)
             done = float((~drops[0].isnan()).float().mean())
-            yield OcclusionStep(index, {"score": scores, "largest drop": known}, _spread(guess, window, stride, size), done)
+            yield OcclusionStep(index, {"score": scores, "largest drop": known}, done, guess, (window, stride, size))
 
     options = {"target": target if isinstance(target, Target) else Each(tuple(target)), "window": window, "stride": stride,
                "only_window": only_window, "seed": seed, "precision": precision}  # fmt: skip
