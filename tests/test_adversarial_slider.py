@@ -9,23 +9,13 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+from gated import LABELS, Gated, small, until
 from PIL import Image as PILImage
-from torch import nn
 from wire import Wire
 
 import vizwidgets as vw
 from vizwidgets.core.picture import to_pixels
 from vizwidgets.widgets.adversarial_view import class_rows, difference, eight_bit
-
-LABELS = ["ash", "birch", "cedar", "elder", "fir", "hazel", "larch", "maple"]
-
-
-def small(channels=3, labels=LABELS, **options):
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(channels, 12, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 8))
-    with torch.no_grad():
-        module[4].weight.mul_(30)
-    return vw.as_net(module, size=24, labels=labels, name="trees", channels=channels, **options)
 
 
 @pytest.fixture
@@ -130,19 +120,6 @@ def test_the_same_again(net, x):
     assert b.wait(10) and a.frame["changed"] != b.frame["changed"]
 
 
-class Gated(nn.Module):
-    """Waits before each pass until it may go on."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module, self.gate, self.passes = module, threading.Semaphore(10_000), 0
-
-    def forward(self, images):
-        self.gate.acquire()
-        self.passes += 1
-        return self.module(images)
-
-
 @pytest.fixture
 def gated(net, x):
     gated = Gated(net.module)
@@ -175,8 +152,7 @@ def test_a_slow_network_shows_how_far_it_is(gated, monkeypatch):
     shown = slider.adversarial
     slider.steps = 3
     module.gate.release(3)      # the original, a step, and what that has made
-    while len(seen) < 1:
-        threading.Event().wait(0.005)
+    until(lambda: seen)
     assert seen == [(1, 3, False)]
     assert slider.adversarial is shown, "what is half done is not handed on"
     module.gate.release(100)
@@ -190,8 +166,7 @@ def test_closed_in_the_middle(gated, monkeypatch):
     before, passes = slider.frame, module.passes
     slider.steps = 50
     module.gate.release(6)
-    while module.passes < passes + 6:
-        threading.Event().wait(0.005)
+    until(lambda: module.passes >= passes + 6)
     slider.close()      # a step is under way
     module.gate.release(10_000)
     assert slider.wait(10)
@@ -205,8 +180,7 @@ def test_the_worker_is_free_between_steps(gated, net, x):
     other = vw.AdversarialSlider(net, x, steps=1)
     passes, slider.steps = module.passes, 50
     module.gate.release(6)
-    while module.passes < passes + 6:
-        threading.Event().wait(0.005)
+    until(lambda: module.passes >= passes + 6)
     other.eps = 7 / 255
     module.gate.release(20)      # some steps, and then it halts again
     assert other.wait(5) and other.frame["largest"] == 7
@@ -249,10 +223,7 @@ def test_the_file_holds_what_is_shown_and_its_recipe(net, x, tmp_path):
     slider = vw.AdversarialSlider(net, x, eps=5 / 255, target=vw.Logit("fir"))
     wire = Wire(slider)
     wire.receive({"cmd": "save", "view": "a"})
-    for _ in range(1000):
-        if wire.messages:
-            break
-        threading.Event().wait(0.005)
+    until(lambda: wire.messages)
     (message,), data = wire.messages, next(b for d, b in wire.sent if d.get("method") == "custom")[0]
     assert message["view"] == "a"
     assert message["file"].endswith("-birch-eps-5-255.png")

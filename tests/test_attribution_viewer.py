@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+from gated import LABELS, Gated, deeper, until
 from PIL import Image as PILImage
 from torch import nn
 from wire import Wire
@@ -17,20 +18,10 @@ import vizwidgets as vw
 from vizwidgets.core.results import Attribution
 from vizwidgets.widgets.attribution_view import drawn
 
-LABELS = ["ash", "birch", "cedar", "elder"]
-
-
-def small(channels=3, activation=nn.ReLU, labels=LABELS):
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(channels, 6, 5), activation(), nn.Conv2d(6, 5, 3), activation(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4))
-    with torch.no_grad():
-        module[6].weight.mul_(30)
-    return vw.as_net(module, size=20, labels=labels, name="trees", channels=channels)
-
 
 @pytest.fixture
 def net():
-    return small()
+    return deeper()
 
 
 @pytest.fixture
@@ -114,14 +105,14 @@ def test_only_what_has_changed_is_worked_out_again(net, x, monkeypatch):
 
 
 def test_a_method_that_fails_says_so_in_its_place(x):
-    net = small(activation=nn.GELU)
+    net = deeper(activation=nn.GELU)
     viewer = vw.AttributionViewer(net, x)
     settled(viewer)
     assert list(viewer.results) == ["saliency", "Grad-CAM"]
     state = shown(viewer, "guided backprop")
     assert "GELU" in state["error"] and "signed" not in state and state["seq"] == viewer.about["wanted"]["guided backprop"]
     assert viewer.still().size[0] > 500
-    viewer.net = small()
+    viewer.net = deeper()
     settled(viewer)
     assert len(viewer.results) == 3 and "error" not in shown(viewer, "guided backprop")
 
@@ -230,10 +221,7 @@ def test_the_file_is_what_is_shown_with_its_recipe(net, x, tmp_path):
     wire = Wire(viewer)
     for i, name in enumerate(("saliency", "own", "nothing")):
         wire.receive({"cmd": "save", "method": name, "view": "a"})
-        for _ in range(1000):
-            if len(wire.messages) > i:
-                break
-            threading.Event().wait(0.005)
+        until(lambda: len(wire.messages) > i)
     assert [m["file"].split("-")[0] for m in wire.messages] == ["saliency", "own", ""]
     assert "no map of nothing" in viewer.error
     (first,), (second,) = [b for d, b in wire.sent if d.get("method") == "custom" and b]
@@ -260,22 +248,9 @@ def test_viewers_are_linked(net, x):
     assert torch.equal(one.results["saliency"].map, vw.saliency(net, 1 - x.pixels, vw.Channel("2", 3)).map)
 
 
-class Gated(nn.Module):
-    """Waits before each pass until it may go on."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module, self.gate, self.passes = module, threading.Semaphore(10_000), 0
-
-    def forward(self, images):
-        self.gate.acquire()
-        self.passes += 1
-        return self.module(images)
-
-
 def test_the_newest_target_wins_and_close_ends_it(net, x):
     gated = Gated(net.module)
-    viewer = vw.AttributionViewer(vw.as_net(gated, size=20, labels=LABELS), x, methods=("saliency", "Grad-CAM", "deconvnet"))
+    viewer = vw.AttributionViewer(vw.as_net(gated, size=20, labels=LABELS[:4]), x, methods=("saliency", "Grad-CAM", "deconvnet"))
     settled(viewer)
     gated.gate, before = threading.Semaphore(0), gated.passes
     for i in range(40):
@@ -287,8 +262,7 @@ def test_the_newest_target_wins_and_close_ends_it(net, x):
     gated.gate, before = threading.Semaphore(0), gated.passes
     viewer.target = vw.Logit(0)
     gated.gate.release(2)      # what it says, and one map
-    while gated.passes < before + 2:
-        threading.Event().wait(0.005)
+    until(lambda: gated.passes >= before + 2)
     viewer.close()
     gated.gate.release(10_000)
     assert viewer.wait(10) and gated.passes <= before + 3 and viewer.error == ""
@@ -328,7 +302,7 @@ def test_nothing_is_left_in_the_network(net, x):
 
 @pytest.mark.parametrize("channels", [1, 5])
 def test_other_numbers_of_channels_and_no_labels(channels):
-    viewer = vw.AttributionViewer(small(channels, labels=None), torch.rand(1, channels, 20, 20))
+    viewer = vw.AttributionViewer(deeper(channels, labels=None), torch.rand(1, channels, 20, 20))
     settled(viewer)
     assert viewer.about["classes"] == [f"class {i}" for i in range(4)] and len(viewer.results) == 3
     assert viewer.about["notes"] == ([] if channels == 1 else ["shown: the mean of its 5 channels"])

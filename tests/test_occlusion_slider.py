@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import numpy as np
 import pytest
 import torch
 import traitlets
+from gated import LABELS, Gated, small, until
 from PIL import Image as PILImage
-from torch import nn
 from wire import Wire
 
 import vizwidgets as vw
@@ -18,32 +17,15 @@ from vizwidgets.core.picture import to_pixels
 from vizwidgets.methods.occlusion import AT_ONCE
 from vizwidgets.widgets import occlusion_view as view
 
-LABELS = ["ash", "birch", "cedar", "elder", "fir", "hazel", "larch", "maple"]
-
-
-def small(channels=3, labels=LABELS):
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(channels, 12, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(108, 8))
-    with torch.no_grad():
-        module[4].weight.mul_(30)
-    return vw.as_net(module, size=24, labels=labels, name="trees", channels=channels)
-
 
 @pytest.fixture
 def net():
-    return small()
+    return small(pool=3)
 
 
 @pytest.fixture
 def x():
     return torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(3))
-
-
-def until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.003)
 
 
 def says(net, image):
@@ -131,20 +113,6 @@ def test_it_fills_the_map_of_occlusion(net, x, options, block):
     assert np.array_equal(values[1:], wanted.map[0].numpy().ravel(), equal_nan=True)
     assert values[0] == pytest.approx(wanted.map[0][~wanted.map[0].isnan()].abs().max().item())
     assert torch.equal(slider.result().map.nan_to_num(7), wanted.map.nan_to_num(7))
-
-
-class Gated(nn.Module):
-    """Waits before each pass until it may go on."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.module, self.gate, self.passes, self.begun = module, threading.Semaphore(10_000), 0, 0
-
-    def forward(self, images):
-        self.begun += 1
-        self.gate.acquire()
-        self.passes += 1
-        return self.module(images)
 
 
 @pytest.fixture
@@ -446,7 +414,7 @@ def test_nothing_that_goes_to_the_page_is_too_large():
 
 @pytest.mark.parametrize("channels", [1, 5])
 def test_other_numbers_of_channels_and_no_labels(channels):
-    net, x = small(channels, labels=None), torch.rand(1, channels, 24, 24, generator=torch.Generator().manual_seed(3))
+    net, x = small(channels, None, pool=3), torch.rand(1, channels, 24, 24, generator=torch.Generator().manual_seed(3))
     slider = vw.OcclusionSlider(net, x, window=6)
     assert slider.about["classes"] == [f"class {i}" for i in range(8)]
     assert slider.about["channels"] == channels
@@ -496,7 +464,7 @@ def test_others_can_follow(net, x):
 
 
 def test_another_network(net, x):
-    slider, other = vw.OcclusionSlider(net, x, window=8), small()
+    slider, other = vw.OcclusionSlider(net, x, window=8), small(pool=3)
     with torch.no_grad():
         other.module[4].weight.mul_(-1)
     slider.play(block=True)

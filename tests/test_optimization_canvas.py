@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+from gated import until
 from PIL import Image as PILImage
-from test_playback import until
 from wire import Wire
 
 import vizwidgets as vw

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from anywidget import AnyWidget
+from gated import until
 from PIL import Image as PILImage
 from wire import Wire
 
@@ -37,13 +38,6 @@ def ticks(count, pause=0.0, fail_at=None, gate=None):
         if i == fail_at:
             raise RuntimeError("the lamp went out")
         yield Tick(i)
-
-
-def until(condition, seconds=5):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_a_run_is_played_to_its_end_without_blocking():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+from gated import LABELS, deeper, until
 from PIL import Image as PILImage
 from torch import nn
 from wire import Wire
@@ -20,21 +21,12 @@ from vizwidgets.methods.sanity import sanity_check
 from vizwidgets.methods.similarity import MEASURES
 from vizwidgets.widgets.sanity_view import LONGEST, in_turns, tile
 
-LABELS = ["ash", "birch", "cedar", "elder"]
 METHODS = ("saliency", "Grad-CAM")
-
-
-def small(activation=nn.ReLU):
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Conv2d(3, 6, 5), activation(), nn.Conv2d(6, 5, 3), activation(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4))
-    with torch.no_grad():
-        module[6].weight.mul_(30)
-    return vw.as_net(module, size=20, labels=LABELS, name="trees")
 
 
 @pytest.fixture
 def net():
-    return small()
+    return deeper()
 
 
 @pytest.fixture
@@ -149,7 +141,7 @@ def test_a_method_that_fails_leaves_the_others_alone(x):
             raise ValueError("enough")
         return vw.saliency(net, images, target)
 
-    slider = vw.SanitySlider(small(nn.GELU), x, methods=("saliency", "guided backprop", late), block=True)
+    slider = vw.SanitySlider(deeper(activation=nn.GELU), x, methods=("saliency", "guided backprop", late), block=True)
     done(slider)
     assert list(slider.results) == ["saliency"]
     assert "GELU" in slider.player.first["guided backprop"]["error"]
@@ -168,14 +160,6 @@ class Gated:
         self.gate.acquire()
         self.calls += 1
         return vw.saliency(net, images, target)
-
-
-def until(condition):
-    for _ in range(2000):
-        if condition():
-            return
-        threading.Event().wait(0.005)
-    raise AssertionError("it never came")
 
 
 @pytest.fixture
@@ -298,7 +282,7 @@ def test_what_the_page_sends(net, x):
 
 def test_large_maps_are_made_smaller():
     big = torch.rand(1, 400, 330, generator=torch.Generator().manual_seed(0))
-    run = sanity_check(lambda net, images, target: Attribution(big, torch.zeros(1)), small(), torch.rand(1, 3, 20, 20), vw.Logit(0), layers=["6"])
+    run = sanity_check(lambda net, images, target: Attribution(big, torch.zeros(1)), deeper(), torch.rand(1, 3, 20, 20), vw.Logit(0), layers=["6"])
     shown = tile(next(run))
     assert max(shown["height"], shown["width"]) <= LONGEST and len(shown["pixels"]) == 3 * shown["height"] * shown["width"]
 
