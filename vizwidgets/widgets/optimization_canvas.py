@@ -16,8 +16,8 @@ from vizwidgets.core.targets import Each, Target
 from vizwidgets.methods import images, presets
 
 from . import knobs
-from .base import VizWidget
 from .captions import caption, captioned, common_layer, slug
+from .playback import Plays
 from .player import Player, endless
 from .stills import text_table
 from .worker import worker
@@ -26,7 +26,7 @@ SETTINGS = ("preset", "steps", "seed")
 NOTHING = "Nothing to visualize yet: choose a class or a channel."
 
 
-class OptimizationCanvas(VizWidget, VBox):
+class OptimizationCanvas(Plays, VBox):
     """Plays a run and shows its picture as it grows, with the curve of its score.
 
     Given a network and a target it makes its runs itself, by `vizwidgets.visualize`. A new `target` starts anew if the run is
@@ -65,7 +65,6 @@ class OptimizationCanvas(VizWidget, VBox):
     init = traitlets.Any(None, allow_none=True)
     lr = traitlets.Any(None, allow_none=True)
     title = traitlets.Unicode("", help="the caption; by default what the target is called")
-    status = traitlets.Unicode("idle", help="of the run; set by whoever takes the steps")
     index = traitlets.Int(0, help="steps taken; set by whoever takes them")
 
     def __init__(
@@ -75,7 +74,7 @@ class OptimizationCanvas(VizWidget, VBox):
             raise TypeError("either a run is played, or one is made for a network and a target: give the one or the other")
         if run is not None and not (isinstance(run, (Run, ImageOptimizer)) or callable(run)):
             raise TypeError(f"a Run, an ImageOptimizer, or a callable that makes a Run of a seed is played, not {type(run).__name__}")
-        self._given, self._made, self._go, self._suspended = run, (), False, False
+        self._given, self._made, self._go = run, (), False
         self.player = Player()
         super().__init__(net=None if net is None else as_net(net), target=target, **options)
         self.player.restart, self.player.set_option = self._restart, self._set
@@ -187,17 +186,9 @@ class OptimizationCanvas(VizWidget, VBox):
             self._prepare()
         self.player.play(block=block)
 
-    def pause(self) -> None:
-        """Halt after the step that is under way."""
-        self.player.pause()
-
     def step(self) -> None:
         """Take one step, then halt."""
         self.player.step()
-
-    def stop(self) -> None:
-        """End the run; what there is stays."""
-        self.player.stop()
 
     def restart(self, seed: int | None = None) -> None:
         """Begin anew, with another seed if one is given."""
@@ -240,29 +231,15 @@ class OptimizationCanvas(VizWidget, VBox):
             return [f"channel {t.index}" if one else t.describe(self.net) for t in self.target.targets]  # type: ignore[attr-defined]
         return [f"seed {self.seed + i}" for i in range(self.batch)] if self.batch > 1 else []
 
-    def _show_curve(self) -> None:
+    @traitlets.observe("active")
+    def _show_curve(self, _change: Any = None) -> None:
         # Not before it is in view: bqplot complains about a figure of no size.
         if self.active and self.children:
             self.children[0].children = [self.player, self.player.curve.figure]
 
-    @traitlets.observe("active")
-    def _suspend(self, _change: Any) -> None:
-        # Out of view nothing is computed; in view again it goes on.
-        self._show_curve()
-        if not self.active and self.player.status in ("waiting", "running"):
-            self._suspended = True
-            self.player.pause()
-        elif self.active and self._suspended:
-            self._suspended = False
-            self.player.play()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is paused or has ended."""
-        return super().wait(timeout) and self.player.wait(timeout)
-
     def ready(self, timeout: float | None = None) -> bool:
         """Wait until what was asked for is loaded; what is played goes on."""
-        return super().wait(timeout)
+        return worker.wait(self, timeout)
 
     def still(self) -> PILImage.Image | None:
         """The last picture, with its caption."""
@@ -277,11 +254,3 @@ class OptimizationCanvas(VizWidget, VBox):
         if self.run is None:
             return self.caption
         return f"{self.caption}, {self.run.taken} of {self.player.total}" if self.player.total else f"{self.caption}, {self.run.taken}"
-
-    def close(self) -> None:
-        """End the run with the widget."""
-        worker.drop(self)
-        if hasattr(self, "player"):  # not so where the constructor has refused its arguments
-            self.player.close()
-            self.player.curve.figure.close()
-        super().close()

@@ -208,3 +208,40 @@ class Playback(VizWidget):
         worker.drop(self._halt)
         if self._run is not None:
             self._run.stop()
+
+
+class Plays(VizWidget):
+    """Mixin of the boxes around a `Playback`, their `player`; out of view it halts, in view again it goes on."""
+
+    status = traitlets.Unicode("idle", help="of the run; set by whoever takes the steps")
+    player: Any
+    _suspended = False
+
+    def pause(self) -> None:
+        """Halt after the step that is under way."""
+        self.player.pause()
+
+    def stop(self) -> None:
+        """End the run; what there is stays."""
+        self.player.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the run halts."""
+        return super().wait(timeout) and self.player.wait(timeout)
+
+    @traitlets.observe("active")
+    def _catch_up(self, change: Any) -> None:
+        if not self.active and self.player.status in ("waiting", "running"):
+            self._suspended = True
+            self.player.pause()
+        elif self.active and self._suspended:
+            self._suspended = False
+            self.player.play()
+        super()._catch_up(change)
+
+    def close(self) -> None:
+        """End the run with the widget."""
+        worker.drop(self)
+        if hasattr(self, "player"):  # not so where the constructor has refused its arguments
+            self.player.close()
+        super().close()  # type: ignore[misc]

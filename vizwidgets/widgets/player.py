@@ -154,6 +154,11 @@ class Player(Playback, AnyWidget):
         shown = [{"name": n, "value": v if isfinite(v) else str(v), "colour": self.curve.colour(n)} for n, v in values.items()]
         self.live = {"rate": round(rate, 2), "pace": round(self._busy_seconds / run.taken, 5), "terms": shown}
 
+    def close(self) -> None:
+        """End the run with the widget."""
+        self.curve.figure.close()
+        super().close()
+
     def _offer(self, kind: str, view: str) -> None:
         """Make a file of what there is and hand it to the page; to be done between two steps."""
         try:

@@ -25,8 +25,8 @@ from vizwidgets.methods.similarity import MEASURES
 from . import sanity_view as view
 from .adversarial_view import percent, probabilities
 from .attribution_view import photo, sheet
-from .base import TargetTrait, VizWidget, script, shows_errors, style
-from .playback import Playback
+from .base import TargetTrait, script, shows_errors, style
+from .playback import Playback, Plays
 from .worker import worker
 
 PAUSE = 0.25  # seconds between two states that are shown while it runs
@@ -160,7 +160,7 @@ class SanityPlayer(Playback, AnyWidget):
         super().close()
 
 
-class SanitySlider(VizWidget, VBox):
+class SanitySlider(Plays, VBox):
     """The maps of several methods while layer after layer of the network is made random.
 
     A map that stays as it was does not show what the network has learned. The runs of `vizwidgets.sanity_check`, one for each
@@ -214,7 +214,6 @@ class SanitySlider(VizWidget, VBox):
     seed = traitlets.Int(0)
     measure = traitlets.Enum(MEASURES, MEASURES[0])
     position = traitlets.Int(0, min=0)
-    status = traitlets.Unicode("idle", help="of the run; set by whoever takes the steps")
 
     def __init__(
         self, net: Net | nn.Module | None = None, image: Any = None, target: Target | None = None,
@@ -223,7 +222,6 @@ class SanitySlider(VizWidget, VBox):
     ) -> None:  # fmt: skip
         net = None if net is None else as_net(net)
         self._runs: dict[str, Run[SanityStep]] = {}
-        self._suspended = False
         self.player = SanityPlayer()
         super().__init__(
             net=net, image=None if image is None else open_image(image, net), target=target, methods=methods, **options
@@ -287,14 +285,6 @@ class SanitySlider(VizWidget, VBox):
             self._prepare(play=False)
         self.player.play(block=block)
 
-    def pause(self) -> None:
-        """Halt after the step that is under way."""
-        self.player.pause()
-
-    def stop(self) -> None:
-        """End the run; what there is stays."""
-        self.player.stop()
-
     def restart(self) -> None:
         """Begin anew."""
         self.later(self._prepare)
@@ -305,28 +295,15 @@ class SanitySlider(VizWidget, VBox):
         self.wait()
         return {name: r.so_far() for name, r in self._runs.items() if r.last is not None and name not in self.player.failed}
 
-    def _show_curves(self) -> None:
+    @traitlets.observe("active")
+    def _show_curves(self, _change: Any = None) -> None:
         # Not before it is in view: bqplot complains about a figure of no size.
         if self.active:
             self.children = [self.player, self.player.curves.figure]
 
-    @traitlets.observe("active")
-    def _suspend(self, _change: Any) -> None:
-        self._show_curves()
-        if not self.active and self.player.status in ("waiting", "running"):
-            self._suspended = True
-            self.player.pause()
-        elif self.active and self._suspended:
-            self._suspended = False
-            self.player.play()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the run halts."""
-        return super().wait(timeout) and self.player.wait(timeout)
-
     def ready(self, timeout: float | None = None) -> bool:
         """Wait for what is asked, but not for a long run: it goes on while it is shown."""
-        return super().wait(timeout) and self.player.wait(READY if timeout is None else min(timeout, READY))
+        return worker.wait(self, timeout) and self.player.wait(READY if timeout is None else min(timeout, READY))
 
     def still(self) -> PILImage.Image | None:
         """The maps of the network as it is, and those at the slider's position."""
@@ -358,10 +335,3 @@ class SanitySlider(VizWidget, VBox):
         if not about:
             return ""
         return f"{about['aim']}; {', '.join(self.player.taken)}; {len(about['layers'])} layers, {self.order}"
-
-    def close(self) -> None:
-        """End the run with the widget."""
-        worker.drop(self)
-        if hasattr(self, "player"):  # not so where the constructor has refused its arguments
-            self.player.close()
-        super().close()
