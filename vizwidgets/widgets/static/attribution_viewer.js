@@ -65,7 +65,7 @@ function render({ model, el }) {
 
   const original = focusable(make("canvas", { role: "img", tabIndex: 0 }));
   const where = make("div", { class: "vw-dim" }), notes = make("div", { class: "vw-dim" }), name = make("div", { class: "vw-title" }, "picture");
-  const pictureTile = make("figure", { class: "vw-tile" }, frameOf(original), make("figcaption", {}, make("div", { class: "vw-tile-name" }, name), where, notes));
+  const pictureTile = make("figure", { class: "vw-tile" }, frameOf(original), make("figcaption", {}, make("div", { class: "vw-tile-name" }, name), make("div", {}, where, notes)));
   grid.append(pictureTile);
 
   function tileOf(name) {
@@ -78,7 +78,7 @@ function render({ model, el }) {
     t.low = make("span"); t.high = make("span"); t.strip = make("canvas", { width: 256, height: 1, "aria-hidden": "true" });
     t.scale = make("div", { class: "vw-scale" }, t.low, t.strip, t.high); t.what = make("div", { class: "vw-dim" });
     t.node = make("figure", { class: "vw-tile" }, frameOf(t.canvas, t.state, t.value, t.bar),
-      make("figcaption", {}, make("div", { class: "vw-tile-name" }, t.large, t.save), t.scale, t.what));
+      make("figcaption", {}, make("div", { class: "vw-tile-name" }, t.large, t.save), make("div", {}, t.scale, t.what)));
     const enlarge = () => { const i = get("methods").indexOf(name); ask("index", i === get("index") ? -1 : i); };
     on(t.large, "click", enlarge); on(t.canvas, "click", enlarge);
     on(t.save, "click", () => model.send({ cmd: "save", method: name, view }));
