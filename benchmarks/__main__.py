@@ -1,6 +1,7 @@
 """Run all benchmarks but the long ones, or those named, and write their sections of `results.md`.
 
-`quality`, `inverting`, `fooling`, `attributing` and `judging` take some minutes each and run by their names, as `starting` does.
+`quality`, `inverting`, `fooling`, `attributing`, `judging`, `embedding` and `recording` take some minutes each and run by their names, as
+`starting` does. Of one with several sections each may be named: `embedding.neighbours`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-NAMES = ["importing", "drawing", "extraction", "clicking", "dragging", "scrolling", "frames", "optimizing"]
+NAMES = ["importing", "drawing", "extraction", "clicking", "dragging", "scrolling", "frames", "scattering", "optimizing"]
 
 ABOUT = (
     f"Measured on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
@@ -29,7 +30,9 @@ def title(section: str) -> str:
 written = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
 sections = {title("## " + s): "## " + s.strip() for s in written.split("\n## ")[1:]}
 for name in sys.argv[1:] or NAMES:
-    section = import_module(f"benchmarks.{name}").measure()
-    print(section, end="\n\n", flush=True)
-    sections[title(section)] = section
-    PATH.write_text("\n\n".join(["# Benchmarks", ABOUT, *sections.values()]) + "\n", encoding="utf-8")
+    module = import_module(f"benchmarks.{name.partition('.')[0]}")
+    for part in [name.partition(".")[2]] if "." in name else getattr(module, "PARTS", ["measure"]):
+        section = getattr(module, part)()
+        print(section, end="\n\n", flush=True)
+        sections[title(section)] = section
+        PATH.write_text("\n\n".join(["# Benchmarks", ABOUT, *sections.values()]) + "\n", encoding="utf-8")

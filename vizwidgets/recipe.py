@@ -47,16 +47,10 @@ def rerun(recipe: dict[str, Any] | str | Path | Result, net: Net | nn.Module | N
             raise ValueError(f"{Path(recipe).name} holds no recipe: it was not saved by vizwidgets, or was edited since")
         recipe = loads(text)
     wanted = checked(recipe)["net"]
-    try:
-        net = load(wanted["name"]) if net is None else as_net(net)
-    except LookupError:
-        raise LookupError(f"the recipe's network {wanted['name']!r} cannot be loaded by name: give it, rerun(..., net)") from None
-    if net.sha256 != wanted["sha256"]:
-        raise ValueError(f"{net.name} has other weights than the recipe's {wanted['name']} (sha256 {wanted['sha256'][:12]}...)")
     if recipe["method"] not in METHODS:
         raise ValueError(f"no method {recipe['method']!r} in this version; it has {', '.join(METHODS)}")
-    net = as_net(net, mean=wanted["mean"], std=wanted["std"], layouts=wanted["layouts"])
-    result = METHODS[recipe["method"]](net, **recipe["inputs"], **recipe["options"])
+    of = None if wanted is None else _network(wanted, net)  # maps of vectors are made of numbers alone
+    result = METHODS[recipe["method"]](of, **recipe["inputs"], **recipe["options"])
     if not isinstance(result, Run):
         return result
     changes = [tuple(change) for change in recipe["changes"]]
@@ -66,3 +60,14 @@ def rerun(recipe: dict[str, Any] | str | Path | Result, net: Net | nn.Module | N
         next(result)
     result.stop()
     return result.result()
+
+
+def _network(wanted: dict[str, Any], net: Net | nn.Module | None) -> Net:
+    """The network of a recipe, with the preprocessing that it had."""
+    try:
+        net = load(wanted["name"]) if net is None else as_net(net)
+    except LookupError:
+        raise LookupError(f"the recipe's network {wanted['name']!r} cannot be loaded by name: give it, rerun(..., net)") from None
+    if net.sha256 != wanted["sha256"]:
+        raise ValueError(f"{net.name} has other weights than the recipe's {wanted['name']} (sha256 {wanted['sha256'][:12]}...)")
+    return as_net(net, mean=wanted["mean"], std=wanted["std"], layouts=wanted["layouts"])

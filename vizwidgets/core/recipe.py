@@ -25,12 +25,12 @@ FORMAT = 1
 KEY = "vizwidgets"  # the PNG text chunk that holds it
 
 
-def make_recipe(net: Net, method: str, inputs: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """What made a result: network, method, inputs and every option spelled out, seed, threads and versions."""
+def make_recipe(net: Net | None, method: str, inputs: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """What made a result: network (None for what is made of numbers), method, inputs and every option spelled out, seed, threads and versions."""
     return {
         "format": FORMAT,
-        "net": {"name": net.name, "sha256": net.sha256, "mean": list(net.mean), "std": list(net.std),
-                "layouts": dict(net.layouts)},
+        "net": net and {"name": net.name, "sha256": net.sha256, "mean": list(net.mean), "std": list(net.std),
+                        "layouts": dict(net.layouts)},
         "method": method,
         "inputs": {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in inputs.items()},
         "options": dict(options),

@@ -16,13 +16,18 @@ from vizwidgets.methods.attribution import (
 )
 from vizwidgets.methods.attributions import ATTRIBUTIONS, attribute
 from vizwidgets.methods.deepdream import deepdream
+from vizwidgets.methods.embedding import Features, embed
 from vizwidgets.methods.faithfulness import deletion, insertion, pointing_game, share_inside
 from vizwidgets.methods.filters import colour_opponency, first_layer_filters, layer_weights, orientation
 from vizwidgets.methods.images import caricature, invert, visualize
+from vizwidgets.methods.mosaic import Mosaic, image_grid
+from vizwidgets.methods.neighbors import Neighbors, agreement, neighbors
 from vizwidgets.methods.occlusion import occlusion
 from vizwidgets.methods.presets import EFFORTS, PRESETS
+from vizwidgets.methods.projections import Embedding, neighborhood_hit, pca, trustworthiness
 from vizwidgets.methods.sanity import class_sensitivity, sanity_check
 from vizwidgets.methods.similarity import similarity
+from vizwidgets.methods.tsne import tsne, umap
 
 # What makes a result: `rerun` finds it by its name.
 METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
@@ -32,9 +37,28 @@ METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
 )}
 METHODS["sanity_check"] = lambda net, method, **given: sanity_check(method, net, **given)
 
+
+def _of_vectors(method: Callable[..., Any]) -> Callable[..., Any]:
+    def again(_net: None, vectors: Any = None, labels: Any = None, **options: Any) -> Any:
+        if vectors is None:
+            raise ValueError(f"the vectors were too many for the recipe: {method.__name__}(features, ...) with its options makes the map again")
+        return method(Features(vectors, labels), **options)
+
+    return again
+
+
+def _of_images(_net: Any, **_options: Any) -> Any:
+    raise ValueError("a recipe says which set of images it was, but does not hold it: embed(net, images, ...) with its options")
+
+
+METHODS |= {f.__name__: _of_vectors(f) for f in (pca, tsne, umap)}
+METHODS["embed"] = _of_images
+
 __all__ = [
-    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "activation_maps", "attribute", "caricature", "class_sensitivity",
-    "colour_opponency", "deconvnet", "deepdream", "deletion", "fgsm", "first_layer_filters", "fool", "gradcam",
-    "guided_backprop", "guided_gradcam", "insertion", "integrated_gradients", "invert", "layer_weights", "occlusion",
-    "orientation", "pgd", "pointing_game", "saliency", "sanity_check", "share_inside", "similarity", "smoothgrad", "visualize",
+    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors",
+    "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity", "colour_opponency", "deconvnet",
+    "deepdream", "deletion", "embed", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop",
+    "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert", "layer_weights",
+    "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game", "saliency",
+    "sanity_check", "share_inside", "similarity", "smoothgrad", "trustworthiness", "tsne", "umap", "visualize",
 ]  # fmt: skip
