@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -12,6 +12,8 @@ from .hooks import on_outputs
 from .layers import Layer
 from .layout import Grid, from_maps, map_size, to_maps
 from .net import Net, as_net
+
+R = TypeVar("R")
 
 
 class Activations(dict[str, Tensor]):
@@ -70,9 +72,34 @@ def activations(net: Net, images: Tensor, *layers: str) -> Activations:
     """The activations of `layers` for `images`; the forward pass ends at the deepest of them."""
     rows = [net.layers.readable(name) for name in layers]
     last = max(rows, key=lambda row: net.layers.order.index(row.name))
+    # The innermost takes the exception: to pass one through a generator costs as much as a hook.
     with net.lock, _collecting(net, rows, last) as acts, suppress(_Deepest):
         net(images)
     return acts
+
+
+def reduced(net: Net, images: Tensor, layers: Iterable[str], reduce: Callable[[str, Tensor], R]) -> dict[str, R]:
+    """What `reduce(layer, maps)` makes of the activations (B, C, H, W) of each layer, while `images` pass.
+
+    The maps are not copied, as they need not be when little is made of them at once: `reduce` keeps none of them, for what
+    follows may write over them. The forward pass ends at the deepest layer.
+    """
+    rows = {(row.module_name, row.call or 0): row for row in map(net.layers.readable, layers)}
+    last = max(rows.values(), key=lambda row: net.layers.order.index(row.name))
+    size = (images.shape[2], images.shape[3])
+    found: dict[str, R] = {}
+
+    def take(name: str, call: int, output: Tensor) -> None:
+        row = rows.get((name, call))
+        if row is None:
+            return
+        found[row.name] = reduce(row.name, to_maps(output, row.layout or "", _grid(tuple(output.shape), row, net.size, size)))
+        if row is last:
+            raise _Deepest
+
+    with net.lock, on_outputs(net.module, {row.module_name for row in rows.values()}, take), suppress(_Deepest):
+        net(images)
+    return found
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,11 @@ class ImageSet:
     def image(self, index: int, net: Net | None = None) -> Image:
         """An image prepared as `net` was trained, by `vizwidgets.image`; the same errors."""
         return replace(open_image(self._source(index), net), source=self.sources[index])
+
+    @property
+    def labels_at_hand(self) -> Labels:
+        """The labels; None also where they would have to be read from the items first."""
+        return None if callable(self._labels) else self._labels
 
     @cached_property
     def labels(self) -> Labels:
@@ -237,7 +242,8 @@ def _found(images: Any) -> ImageSet:
     names = getattr(getattr(images, "dataset", images), "classes", ())
     classes = tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()
     sources = [f"#{i}" for i in range(n)]
-    return ImageSet(items, sources, lambda: known_labels(images, n) or read_labels(items, n), classes, sampled=True)
+    labels = known_labels(images, n)
+    return ImageSet(items, sources, labels or partial(read_labels, items, n), classes, sampled=True)
 
 
 def _numbered(items: Any, labels: Labels = None) -> ImageSet:
@@ -300,7 +306,7 @@ def _reduced(source: Any, side: int) -> Any:
     if isinstance(source, (str, Path)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)
-            picture = PILImage.open(source)
+            picture: PILImage.Image = PILImage.open(source)
         if PILImage.MAX_IMAGE_PIXELS and picture.format != "JPEG" and picture.width * picture.height > PILImage.MAX_IMAGE_PIXELS:
             raise ValueError("suspiciously large")
     elif isinstance(source, PILImage.Image):

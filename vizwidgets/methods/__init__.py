@@ -23,10 +23,13 @@ from vizwidgets.methods.images import caricature, invert, visualize
 from vizwidgets.methods.mosaic import Mosaic, image_grid
 from vizwidgets.methods.neighbors import Neighbors, agreement, neighbors
 from vizwidgets.methods.occlusion import occlusion
+from vizwidgets.methods.patches import Patches, PatchTable, top_patches
 from vizwidgets.methods.presets import EFFORTS, PRESETS
 from vizwidgets.methods.projections import Embedding, neighborhood_hit, pca, trustworthiness
+from vizwidgets.methods.record import record
 from vizwidgets.methods.sanity import class_sensitivity, sanity_check
 from vizwidgets.methods.similarity import similarity
+from vizwidgets.methods.store import Store
 from vizwidgets.methods.tsne import tsne, umap
 
 # What makes a result: `rerun` finds it by its name.
@@ -35,6 +38,7 @@ METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
     saliency, guided_backprop, deconvnet, smoothgrad, integrated_gradients, gradcam, guided_gradcam, occlusion,
     deletion, insertion,
 )}
+METHODS["top_patches"] = lambda net, images, channel, **given: top_patches(net, images, **given).result()[channel]
 METHODS["sanity_check"] = lambda net, method, **given: sanity_check(method, net, **given)
 
 
@@ -55,10 +59,10 @@ METHODS |= {f.__name__: _of_vectors(f) for f in (pca, tsne, umap)}
 METHODS["embed"] = _of_images
 
 __all__ = [
-    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors",
+    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors", "PatchTable", "Patches", "Store",
     "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity", "colour_opponency", "deconvnet",
     "deepdream", "deletion", "embed", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop",
     "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert", "layer_weights",
-    "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game", "saliency",
-    "sanity_check", "share_inside", "similarity", "smoothgrad", "trustworthiness", "tsne", "umap", "visualize",
+    "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game", "record", "saliency",
+    "sanity_check", "share_inside", "similarity", "smoothgrad", "top_patches", "trustworthiness", "tsne", "umap", "visualize",
 ]  # fmt: skip
