@@ -58,6 +58,11 @@ def test_swin_is_channels_last_throughout() -> None:
         assert layout == first.get(n, "NHWC"), n
 
 
+def test_few_channels_on_small_pictures_are_channels() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.Conv2d(6, 5, 3))
+    assert [row.shape for row in vw.as_net(module, size=20).layers.values()] == [(6, 16, 16), (6, 16, 16), (5, 14, 14)]
+
+
 def test_vit_is_tokens() -> None:
     found = layouts("vit")
     assert found["conv_proj"] == "NCHW"

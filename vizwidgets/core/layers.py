@@ -190,13 +190,21 @@ def _layouts(seen: list[_Seen], oblong_shapes: Mapping[Any, Any], size: Grid, ob
         key = (s.name, s.call)
         shape = oblong_shapes.get(key)
         image, known = (oblong, oblong_grids) if shape is not None else (size, grids)
-        layout = guess(tuple(shape if shape is not None else s.output.shape), image, known)
+        layout = _by_width(tuple(s.output.shape), shape) or guess(tuple(shape if shape is not None else s.output.shape), image, known)
         found[key] = layout
         if layout in ("NCHW", "NHWC"):
             grids.insert(0, map_size(tuple(s.output.shape), layout, grids))
             if shape is not None:
                 oblong_grids.insert(0, map_size(tuple(shape), layout, oblong_grids))
     return found
+
+
+def _by_width(square: tuple[int, ...], oblong: Any) -> str | None:
+    """The layout of an output of which only the width has changed from one image to the other."""
+    if oblong is None or len(square) != 4 or len(oblong) != 4 or square[0] != 1:
+        return None
+    changed = [i for i, (a, b) in enumerate(zip(square, oblong, strict=True)) if a != b]
+    return {(3,): "NCHW", (2,): "NHWC"}.get(tuple(changed))
 
 
 def _grids(seen: list[_Seen], found: Mapping[Any, str | None]) -> list[Grid]:
