@@ -57,7 +57,7 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel):
     assert dict(entries["console_scripts"]) == ENTRY
     metadata = inside[f"{info}/METADATA"].decode()
     assert "Provides-Extra: lab" in metadata and "jupyterlab" in metadata
-    assert wheel.stat().st_size < 10e6
+    assert wheel.stat().st_size < 14e6  # half of it are the pictures in the notebooks
 
 
 @pytest.mark.long
