@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor, nn
@@ -160,11 +161,9 @@ def _steps(rows: Rows, images: ImageSet, net: Net, threads: int | None) -> Itera
 def _said(layer: str, maps: Tensor, *, batch: Batch, made_from: dict[str, Any]) -> dict[str, Tensor]:
     """What is kept of a layer's maps (B, C, H, W)."""
     kinds = KEEP[made_from["keep"]]
-    lines = maps.amax(3)
-    maximum, y = lines.max(2)
-    # Only in the line of the maximum is its column looked for: with the whole map it takes three times as long.
-    line = maps.gather(2, y[:, :, None, None].expand(-1, -1, 1, maps.shape[3]))[:, :, 0]
-    found = {"maximum": maximum, "position": torch.stack([y, line.argmax(2)], 2)}
+    # A pooling over the whole map gives the maximum and where it is in half the time that `amax` takes for the value alone.
+    maximum, place = (v.flatten(1) for v in F.adaptive_max_pool2d(maps, 1, return_indices=True))
+    found = {"maximum": maximum, "position": torch.stack([place // maps.shape[3], place % maps.shape[3]], 2)}
     if "pooled" in kinds:
         found["pooled"] = maps.mean((2, 3))
     if "sample" in kinds:
