@@ -15,6 +15,8 @@ CELLS = (
     "vw.FilterGrid(net, x, 'stem')", "vw.FilterGrid(net, x, 'stage2.0.conv1')", "ImageChooser(net)", "TopClasses(net, x)",
     "vw.ChannelGrid()", "vw.LayerPicker()", "vw.FilterGrid()", "TopClasses()", "vw.AdversarialSlider()",
     "vw.OcclusionSlider()", "patch = vw.OcclusionSlider(net, x, window=16, stride=24)\npatch.play(block=True)\npatch.error = 'no fill gray'\npatch",
+    "flowers = vw.embed(net, vw.data.Flowers(40)).result()\nvw.EmbeddingScatter(vw.pca(flowers), selection=range(9), index=4)", "vw.EmbeddingScatter()",
+    "vw.ImageGrid(vw.image_grid(vw.pca(flowers), kind='assign'), index=4)", "vw.ImageGrid()",
     "slider = vw.AdversarialSlider(net, x, steps=2)\nslider.error = 'no class rse; did you mean rose?'\nslider.wait()\nslider",
     "grid = vw.ChannelGrid(net, x, 'stage3')\ngrid.error, grid.busy = 'There is no layer stag2; did you mean stage2?', True\ngrid",
 )  # fmt: skip

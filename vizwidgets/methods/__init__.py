@@ -15,6 +15,7 @@ from vizwidgets.methods.attribution import (
     smoothgrad,
 )
 from vizwidgets.methods.attributions import ATTRIBUTIONS, attribute
+from vizwidgets.methods.common import common_channels
 from vizwidgets.methods.deepdream import deepdream
 from vizwidgets.methods.embedding import Features, embed
 from vizwidgets.methods.faithfulness import deletion, insertion, pointing_game, share_inside
@@ -60,7 +61,7 @@ METHODS["embed"] = _of_images
 
 __all__ = [
     "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors", "PatchTable", "Patches", "Store",
-    "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity", "colour_opponency", "deconvnet",
+    "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity", "colour_opponency", "common_channels", "deconvnet",
     "deepdream", "deletion", "embed", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop",
     "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert", "layer_weights",
     "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game", "record", "saliency",

@@ -1,0 +1,161 @@
+"""A map of images as a grid of them, to zoom into; with the distances that the grid hides as seams."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any
+
+import numpy as np
+import traitlets
+from anywidget import AnyWidget
+from PIL import Image as PILImage
+
+from vizwidgets.core.image import Image
+from vizwidgets.core.picture import colour_table
+from vizwidgets.methods.mosaic import Mosaic
+
+from .base import VizWidget, message, script, shows_errors, style
+from .gallery import Gallery
+from .worker import worker
+
+ABOUT = {
+    "place": "Images where their points are on the map; of several in a cell, one.",
+    "fill": "In every cell the image that is nearest on the map; some are seen several times.",
+    "assign": "Each image in a cell of its own, near its place on the map.",
+}
+
+
+class ImageGrid(VizWidget, AnyWidget):
+    """The images of a `Mosaic`, with zoom; between neighbours seams that tell how far apart they really are.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        Of `vizwidgets.image_grid`, of any kind; only "assign" has seams.
+    seams : bool
+        Show them.
+    index : int or None
+        The chosen row of the features.
+
+    Attributes
+    ----------
+    image : Image or None
+        The chosen image. It follows `index`; set from elsewhere, it stays what it is.
+
+    Raises
+    ------
+    TypeError, IndexError
+        For what is no mosaic, and for rows that there are not.
+
+    References
+    ----------
+    Karpathy: t-SNE visualization of CNN codes, 2014.
+
+    Examples
+    --------
+    >>> ImageGrid(vizwidgets.image_grid(embedding, kind="assign", cells=16))
+    ImageGrid(16 × 16, assign, 240 of 240 images)
+    """
+
+    _esm = script("image_grid", "pan_zoom", "thumbnails")
+    _css = style()
+
+    mosaic = traitlets.Instance(Mosaic, allow_none=True)
+    seams = traitlets.Bool(True).tag(sync=True)
+    index = traitlets.Any(None, allow_none=True)
+    image = traitlets.Instance(Image, allow_none=True)
+    picked = traitlets.Int(-1).tag(sync=True)
+    about: Any = traitlets.Dict(help="size, cells, distances and classes").tag(sync=True)
+
+    def __init__(self, mosaic: Mosaic | None = None, **options: Any) -> None:
+        self._gallery: Gallery | None = None
+        self._looks: dict[int, object] = {}  # owners of the thumbnails that the page asks for, by their size
+        if mosaic is not None and not isinstance(mosaic, Mosaic):
+            raise TypeError(f"a grid shows a Mosaic, not {type(mosaic).__name__}: image_grid(embedding) makes one")
+        super().__init__(mosaic=mosaic, **options)
+        self.on_msg(self._receive)
+        self._take()
+        self.observe(lambda _: self._take(), "mosaic")
+        self.observe(lambda _: self._mark(), "index")
+
+    @traitlets.validate("index")
+    def _is_row(self, proposal: Any) -> int | None:
+        if proposal.value is None or index(proposal.value) == -1:
+            return None
+        row = index(proposal.value)
+        if self._gallery is not None and not 0 <= row < len(self._gallery):
+            raise IndexError(f"there is no row {row}: there are {len(self._gallery)}, counted from 0")
+        return row
+
+    def _take(self) -> None:
+        mosaic = self.mosaic
+        if mosaic is None:
+            self._gallery, self.about, self.index = None, {}, None
+            return
+        features = mosaic.embedding.features
+        if self._gallery is not None and self._gallery.features is not features:
+            self.index = None  # rows of other features mean nothing here
+        self._gallery = Gallery(features)
+        self.index = self.index  # what was set before there were rows is checked now
+        right, down = mosaic.seams or (None, None)
+        self.about = {
+            "title": self.describe(), "kind": ABOUT[mosaic.kind], "rows": mosaic.cells.shape[0], "columns": mosaic.cells.shape[1],
+            "cells": np.ascontiguousarray(mosaic.cells, "<i4").tobytes(), "count": len(features), "pictures": features.images is not None,
+            "right": b"" if right is None else np.ascontiguousarray(right, "<f4").tobytes(),
+            "down": b"" if down is None else np.ascontiguousarray(down, "<f4").tobytes(),
+            "scale": list(mosaic.scale), "colours": colour_table("sequential").tobytes(),
+            "classes": [features.label_name(row) or "" for row in range(len(features))] if features.labels is not None else [],
+        }  # fmt: skip
+        self._mark()
+
+    def _mark(self) -> None:
+        self.picked = -1 if self.index is None else self.index
+        self.later(self._open)
+
+    def _open(self) -> None:
+        row, gallery = self.index, self._gallery
+        image = None if row is None or gallery is None else gallery.image(row)
+        if row == self.index and (image is not None or row is None):
+            self.image = image
+        self.error = ""
+
+    @shows_errors
+    def _receive(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
+        command, gallery = content.get("cmd"), self._gallery
+        if command == "pick":
+            self.index = content["value"]
+        elif command == "seams":
+            self.seams = bool(content["value"])
+        elif command == "look" and gallery is not None:
+            rows, side = [int(r) for r in content["rows"]], int(content["side"])
+            worker.submit(self._looks.setdefault(side, object()), lambda: self._look(gallery, rows, side))
+
+    def _look(self, gallery: Gallery, rows: list[int], side: int) -> None:
+        try:
+            gallery.answer(self.send, rows, side)
+        except Exception as e:
+            self.error = message(e)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all that was asked for is shown."""
+        return super().wait(timeout) and all(worker.wait(owner, timeout) for owner in self._looks.values())
+
+    def still(self) -> PILImage.Image | None:
+        """The grid, at most some 960 pixels wide."""
+        if self.mosaic is None:
+            return None
+        return self.mosaic.picture(side=max(8, min(48, 960 // self.mosaic.cells.shape[1])), seams=self.seams)
+
+    def describe(self) -> str:
+        """Size, kind, and how many images are seen."""
+        mosaic = self.mosaic
+        if mosaic is None:
+            return ""
+        rows, columns = mosaic.cells.shape
+        return f"{rows} × {columns}, {mosaic.kind}, {mosaic.shown} of {len(mosaic.embedding.features)} images"
+
+    def close(self) -> None:
+        """End everything with the widget."""
+        for owner in (self, *self._looks.values()):
+            worker.drop(owner)
+        super().close()
