@@ -205,7 +205,7 @@ MISFITS = """(box) => {
     if (r.right > edge.right + 1 || r.left < edge.left - 1) found.push(`outside: ${name(e)}`);
     if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible') found.push(`cut off: ${name(e)}`);
   }
-  const leaves = all.filter((e) => !e.closest('svg, .vw-tree, .vw-tiles, .vw-occlusion-stage') && !e.children.length && (e.textContent || e.matches('img, canvas, input, select')));
+  const leaves = all.filter((e) => !e.closest('svg, .vw-tree, .vw-tiles, .vw-occlusion-stage, .vw-scatter-stage, .vw-mosaic-stage') && !e.children.length && (e.textContent || e.matches('img, canvas, input, select')));
   leaves.forEach((a, i) => leaves.slice(i + 1).forEach((b) => {
     const p = a.getBoundingClientRect(), q = b.getBoundingClientRect();
     const w = Math.min(p.right, q.right) - Math.max(p.left, q.left), h = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib.util import find_spec
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from ipywidgets import Box, VBox
 from PIL import Image as PILImage
 
 from vizwidgets.core.errors import unknown
-from vizwidgets.core.image import Image
 from vizwidgets.core.optimize import Run
 from vizwidgets.core.targets import Channel
 from vizwidgets.data.image_set import image_set
@@ -24,7 +22,7 @@ from vizwidgets.methods.tsne import tsne, umap
 
 from . import scatter_view as view
 from .base import TargetTrait, message, shows_errors
-from .gallery import Gallery
+from .gallery import Gallery, Picks
 from .playback import Plays
 from .scatter_player import ScatterPlayer
 from .stills import text_table
@@ -36,7 +34,7 @@ PERPLEXITY, LARGEST = 30, 100  # of `vizwidgets.tsne` by default; what the page 
 NOTHING = "Nothing to show yet: an embedding, a run that makes one, or features are needed."
 
 
-class EmbeddingScatter(Plays, VBox):
+class EmbeddingScatter(Picks, Plays, VBox):
     """The images of a set as points in a plane, as `vizwidgets.tsne` and its kin lay them out.
 
     A click takes an image (`index`, `image`), a lasso or rectangle several (`selection`): they are shown below, with their classes
@@ -102,14 +100,11 @@ class EmbeddingScatter(Plays, VBox):
     method = traitlets.Unicode("t-SNE")
     perplexity = traitlets.Float(None, allow_none=True)
     seed = traitlets.Int(0)
-    index = traitlets.Any(None, allow_none=True)
-    image = traitlets.Instance(Image, allow_none=True)
     selection: Any = traitlets.Any(())
     hidden: Any = traitlets.Any(())
     target = TargetTrait()
 
     def __init__(self, source: Any = None, *, block: bool = False, **options: Any) -> None:
-        self._gallery: Gallery | None = None
         self._names: list[str] = []
         self._groups = np.zeros(0, np.uint16)
         self._embedding: Any = None
@@ -147,15 +142,9 @@ class EmbeddingScatter(Plays, VBox):
             raise LookupError("UMAP needs the package umap-learn: pip install umap-learn")
         return str(proposal.value)
 
-    @traitlets.validate("index")
-    def _is_row(self, proposal: Any) -> int | None:
-        if proposal.value is None or index(proposal.value) == -1:
-            return None
-        return self._rows([proposal.value])[0]
-
     @traitlets.validate("selection")
     def _are_rows(self, proposal: Any) -> tuple[int, ...]:
-        return tuple(sorted(set(self._rows([] if proposal.value is None else proposal.value))))
+        return tuple(sorted(set(self._checked([] if proposal.value is None else proposal.value))))
 
     @traitlets.validate("hidden")
     def _are_classes(self, proposal: Any) -> tuple[str, ...]:
@@ -165,14 +154,6 @@ class EmbeddingScatter(Plays, VBox):
             if self._gallery is not None and name not in self._names:
                 raise LookupError(unknown("class", name, self._names))
         return tuple(names)
-
-    def _rows(self, rows: Iterable[Any]) -> list[int]:
-        found = [index(r) for r in rows]
-        if self._gallery is not None:
-            wrong = [r for r in found if not 0 <= r < len(self._gallery)]
-            if wrong:
-                raise IndexError(f"there is no row {wrong[0]}: there are {len(self._gallery)}, counted from 0")
-        return found
 
     # --- what is shown
 
@@ -186,10 +167,8 @@ class EmbeddingScatter(Plays, VBox):
             player.about, player.groups, player.settings = {"hint": NOTHING}, b"", {}
             return
         made = self._map(source)
-        if isinstance(made, Run):
-            first = made.last or next(made)  # it tells what the points are, and where they begin
-        else:
-            first = made
+        # The first step of a run tells what the points are, and where they begin.
+        first = (made.last or next(made)) if isinstance(made, Run) else made
         features = first.features
         other = self._gallery is not None and self._gallery.features is not features
         self._gallery = Gallery(features, None if self.images is None else image_set(self.images))
@@ -255,12 +234,6 @@ class EmbeddingScatter(Plays, VBox):
         self._soon("image", self._open)
         self._soon("selection", self._describe_selection)
 
-    def _open(self) -> None:
-        row, gallery = self.index, self._gallery
-        image = None if row is None or gallery is None else gallery.image(row)
-        if row == self.index and (image is not None or row is None):
-            self.image = image
-
     def _describe_selection(self) -> None:
         rows, gallery = self.selection, self._gallery
         if not rows or gallery is None:
@@ -314,7 +287,7 @@ class EmbeddingScatter(Plays, VBox):
         elif command == "hide":
             self.hidden = [self._names[i] for i in value]  # type: ignore[union-attr]
         elif command == "look" and self._gallery is not None:
-            gallery, rows, side = self._gallery, self._rows(content["rows"]), int(content["side"])
+            gallery, rows, side = self._gallery, self._checked(content["rows"]), int(content["side"])
             self._soon("look", lambda: gallery.answer(self.player.send, rows, side))
         elif command == "channel" and self._gallery is not None:
             self.target = Channel(self._layer(), int(value))  # type: ignore[arg-type]

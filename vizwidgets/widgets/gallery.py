@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import index
+from typing import Any
 
+import traitlets
 from PIL import Image as PILImage
 
 from vizwidgets.core.image import Image
 from vizwidgets.core.picture import jpeg
 from vizwidgets.data.image_set import ImageSet
 from vizwidgets.methods.embedding import Features
+
+from .base import VizWidget
 
 LARGEST = 96  # pixels
 BUDGET = 0.15  # seconds for an answer: the page asks again for what is missing, or for what it wants by then
@@ -67,3 +72,32 @@ class Gallery:
             if time.monotonic() > end:
                 break
         send({"look": side, "rows": list(rows[: len(names)]), "names": names}, pictures)
+
+
+class Picks(VizWidget):
+    """Mixin of the widgets that show rows of features, of which one is picked: `index`, which `image` follows."""
+
+    index = traitlets.Any(None, allow_none=True)
+    image = traitlets.Instance(Image, allow_none=True)
+    _gallery: Gallery | None = None
+
+    @traitlets.validate("index")
+    def _is_row(self, proposal: Any) -> int | None:
+        if proposal.value is None or index(proposal.value) == -1:
+            return None
+        return self._checked([proposal.value])[0]
+
+    def _checked(self, rows: Iterable[Any]) -> list[int]:
+        """The rows as numbers; IndexError for one that there is not."""
+        found, gallery = [index(r) for r in rows], self._gallery
+        wrong = [] if gallery is None else [r for r in found if not 0 <= r < len(gallery)]
+        if wrong:
+            raise IndexError(f"there is no row {wrong[0]}: there are {len(gallery or ())}, counted from 0")
+        return found
+
+    def _open(self) -> None:
+        """Let `image` follow."""
+        row, gallery = self.index, self._gallery
+        image = None if row is None or gallery is None else gallery.image(row)
+        if row == self.index and (image is not None or row is None):
+            self.image = image

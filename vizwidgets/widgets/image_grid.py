@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,11 @@ import traitlets
 from anywidget import AnyWidget
 from PIL import Image as PILImage
 
-from vizwidgets.core.image import Image
 from vizwidgets.core.picture import colour_table
 from vizwidgets.methods.mosaic import Mosaic
 
-from .base import VizWidget, message, script, shows_errors, style
-from .gallery import Gallery
+from .base import message, script, shows_errors, style
+from .gallery import Gallery, Picks
 from .worker import worker
 
 ABOUT = {
@@ -25,7 +23,7 @@ ABOUT = {
 }
 
 
-class ImageGrid(VizWidget, AnyWidget):
+class ImageGrid(Picks, AnyWidget):
     """The images of a `Mosaic`, with zoom; between neighbours seams that tell how far apart they really are.
 
     Parameters
@@ -62,13 +60,10 @@ class ImageGrid(VizWidget, AnyWidget):
 
     mosaic = traitlets.Instance(Mosaic, allow_none=True)
     seams = traitlets.Bool(True).tag(sync=True)
-    index = traitlets.Any(None, allow_none=True)
-    image = traitlets.Instance(Image, allow_none=True)
     picked = traitlets.Int(-1).tag(sync=True)
     about: Any = traitlets.Dict(help="size, cells, distances and classes").tag(sync=True)
 
     def __init__(self, mosaic: Mosaic | None = None, **options: Any) -> None:
-        self._gallery: Gallery | None = None
         self._looks: dict[int, object] = {}  # owners of the thumbnails that the page asks for, by their size
         if mosaic is not None and not isinstance(mosaic, Mosaic):
             raise TypeError(f"a grid shows a Mosaic, not {type(mosaic).__name__}: image_grid(embedding) makes one")
@@ -77,15 +72,6 @@ class ImageGrid(VizWidget, AnyWidget):
         self._take()
         self.observe(lambda _: self._take(), "mosaic")
         self.observe(lambda _: self._mark(), "index")
-
-    @traitlets.validate("index")
-    def _is_row(self, proposal: Any) -> int | None:
-        if proposal.value is None or index(proposal.value) == -1:
-            return None
-        row = index(proposal.value)
-        if self._gallery is not None and not 0 <= row < len(self._gallery):
-            raise IndexError(f"there is no row {row}: there are {len(self._gallery)}, counted from 0")
-        return row
 
     def _take(self) -> None:
         mosaic = self.mosaic
@@ -109,15 +95,8 @@ class ImageGrid(VizWidget, AnyWidget):
         self._mark()
 
     def _mark(self) -> None:
-        self.picked = -1 if self.index is None else self.index
+        self.picked, self.error = -1 if self.index is None else self.index, ""
         self.later(self._open)
-
-    def _open(self) -> None:
-        row, gallery = self.index, self._gallery
-        image = None if row is None or gallery is None else gallery.image(row)
-        if row == self.index and (image is not None or row is None):
-            self.image = image
-        self.error = ""
 
     @shows_errors
     def _receive(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
@@ -127,7 +106,7 @@ class ImageGrid(VizWidget, AnyWidget):
         elif command == "seams":
             self.seams = bool(content["value"])
         elif command == "look" and gallery is not None:
-            rows, side = [int(r) for r in content["rows"]], int(content["side"])
+            rows, side = self._checked(content["rows"]), int(content["side"])
             worker.submit(self._looks.setdefault(side, object()), lambda: self._look(gallery, rows, side))
 
     def _look(self, gallery: Gallery, rows: list[int], side: int) -> None:
