@@ -237,7 +237,7 @@ def test_the_digest_tells_sets_apart(tmp_path: Path) -> None:
     changed = x.clone()
     changed[17, 0, 0, 0] += 0.01
     assert vw.image_set(x).digest == vw.image_set(x.clone()).digest != vw.image_set(changed).digest
-    sets = [vw.data.Flowers(20, seed=1, size=16), vw.data.Flowers(20, seed=2, size=16), vw.data.Flowers(21, seed=1, size=16)]
+    sets = [vw.data.Flowers(n, seed=seed, size=16) for n, seed in ((20, 1), (20, 2), (21, 1))]
     assert len({vw.image_set(s).digest for s in sets}) == 3
     assert vw.image_set(sets[0]).digest == vw.image_set(vw.data.Flowers(20, seed=1, size=16)).digest
 
