@@ -51,6 +51,8 @@ CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "deletion": lambda m, x, layer: vw.deletion(m, x, vw.Probability(1), x.mean(1), steps=2),
     "insertion": lambda m, x, layer: vw.insertion(m, x[:1], vw.Probability(1), x[:1].mean(1), steps=1),
     "fool": lambda m, x, layer: vw.fool(m, vw.Logit(0), steps=2).result(),
+    "embed": lambda m, x, layer: vw.embed(m, x, layer).result(),
+    "embed, penultimate": lambda m, x, layer: vw.embed(m, x, batch_size=1).result(),
     "record": lambda m, x, layer: vw.record(m, x, layer, keep="maps", batch_size=1).result(),
     "top_patches": lambda m, x, layer: vw.top_patches(m, x, layer, mask=True).result()[0],
 }

@@ -93,7 +93,7 @@ def test_pictures(flowers: vw.Net) -> None:
     features = vw.embed(flowers, vw.data.Flowers(24), "input").result()
     found = vw.neighbors(features, [3, 4], k=5)
     picture = found.picture()
-    assert picture.width > 6 * 76 and picture.height == 2 * 110
+    assert picture.width > 6 * 76 and picture.height == 2 * 122
     colours = {tuple(c) for c in np.asarray(picture).reshape(-1, 3)}
     same = features.labels[found.indices] == features.labels[[3, 4], None]
     assert ((0, 114, 178) in colours) == bool(same.any()) and ((213, 94, 0) in colours) == bool((~same).any())

@@ -74,23 +74,25 @@ class Mosaic(Result):
         return self._captioned(sheet, bool(lines))
 
     def _draw(self, draw: ImageDraw.ImageDraw, lines: tuple[Tensor, Tensor], side: int, gap: int) -> None:
+        """The seams, and where four of them meet the brightest, so that lines go on."""
+        right, down = (v.numpy() for v in lines)
+        meet = np.fmax(np.fmax(right[:-1], right[1:]), np.fmax(down[:, :-1], down[:, 1:]))
         low, high = self.scale
-        table = colour_table("sequential")
-        for values, down in zip(lines, (False, True), strict=True):
-            for (y, x), value in np.ndenumerate(values.numpy()):
-                if np.isnan(value):
-                    continue
-                colour = tuple(table[round(255 * (float(value) - low) / (high - low))].tolist()) if high > low else tuple(table[0].tolist())
-                left, top = x * (side + gap) + (0 if down else side), y * (side + gap) + (side if down else 0)
-                width, height = (side, gap) if down else (gap, side)
-                draw.rectangle((left, top, left + width - 1, top + height - 1), colour)
+        step = side + gap
+        for values, left, top, width, height in ((right, side, 0, gap, side), (down, 0, side, side, gap), (meet, side, side, gap, gap)):
+            for (y, x), value in np.ndenumerate(values):
+                if not np.isnan(value):
+                    colour = colour_table("sequential")[round(255 * (value - low) / (high - low)) if high > low else 0]
+                    x0, y0 = x * step + left, y * step + top
+                    draw.rectangle((x0, y0, x0 + width - 1, y0 + height - 1), tuple(colour.tolist()))
 
     def _captioned(self, sheet: PILImage.Image, seams: bool) -> PILImage.Image:
         """What is shown, and the scale of the seams."""
         font, features = ImageFont.load_default(13), self.embedding.features
         text = f"{self.shown} of {len(features)} images"
         low, high = self.scale
-        scale = (f"distance of neighbours ({self.embedding.metric}): {low:.3g}", f"{high:.3g}") if seams and high > low else None
+        metric = {"l2": "L2", "cosine": "1 - cosine"}[self.embedding.metric]
+        scale = (f"distance of neighbours ({metric}): {low:.3g}", f"{high:.3g}") if seams and high > low else None
         wide = font.getlength(text) + 8
         below = scale is not None and wide + font.getlength("".join(scale)) + 150 > sheet.width
         width = max(sheet.width, round(max(wide, 0 if scale is None else font.getlength("".join(scale)) + 140 + (0 if below else wide))))
@@ -113,7 +115,7 @@ class Mosaic(Result):
         return f"Mosaic({self.cells.shape[0]} × {self.cells.shape[1]}, {self.kind!r}, {self.shown} of {len(self.embedding.features)} images)"
 
 
-def image_grid(embedding: Embedding, *, kind: str = "place", cells: int = 20, side: int = 48) -> Mosaic:
+def image_grid(embedding: Embedding, *, kind: str = "place", cells: int | None = None, side: int | None = None) -> Mosaic:
     """A map of images as images.
 
     "place" shows images where their points are, moved to the next cell; of those that share a cell the one nearest its centre is
@@ -128,10 +130,10 @@ def image_grid(embedding: Embedding, *, kind: str = "place", cells: int = 20, si
     ----------
     embedding : Embedding
     kind : {"place", "fill", "assign"}
-    cells : int
-        Along a side, at most 64 for "assign".
-    side : int
-        Of a cell, in pixels, from 8.
+    cells : int, optional
+        Along a side; by default 40 for "place", which then shows more of them, else 20; at most 64 for "assign".
+    side : int, optional
+        Of a cell, in pixels, from 8; by default such that the grid has 960.
 
     Returns
     -------
@@ -153,14 +155,16 @@ def image_grid(embedding: Embedding, *, kind: str = "place", cells: int = 20, si
     """
     if kind not in KINDS:
         raise LookupError(unknown("kind of grid", kind, KINDS))
+    cells = cells if cells is not None else 40 if kind == "place" else 20
     most = MOST_CELLS if kind == "assign" else 200
-    for what, value, least, largest in (("cells", cells, 1, most), ("side", side, 8, 512)):
+    for what, value, least, largest in (("cells", cells, 1, most), ("side", 48 if side is None else side, 8, 512)):
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= largest:
             raise ValueError(f"{what} is a whole number from {least} to {largest}, not {value!r}")
     at = unit_square(embedding.points[:, :2].double().numpy(), stretch=True)
     at[:, 1] = 1 - at[:, 1]  # rows go down, the map goes up
     if kind == "assign":
         cells = min(cells, ceil(sqrt(len(at))))
+    side = side or max(8, min(96, 960 // cells))
     centres = (np.arange(cells) + 0.5) / cells
     centres = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)  # x, y of the cells, row by row
     grid = {"place": _place, "fill": _fill, "assign": _assign}[kind](at, centres)
@@ -205,7 +209,7 @@ def _seams(embedding: Embedding, cells: Tensor) -> tuple[Tensor, Tensor]:
     vectors = embedding.features.vectors
 
     def across(a: Tensor, b: Tensor) -> Tensor:
-        found = pair_distances(vectors[a.flatten()], vectors[b.flatten()], embedding.metric).view(a.shape)
+        found = pair_distances(vectors, a.clamp(min=0).flatten(), vectors, b.clamp(min=0).flatten(), embedding.metric).view(a.shape)
         return found.masked_fill((a < 0) | (b < 0), torch.nan)
 
     return across(cells[:, :-1], cells[:, 1:]), across(cells[:-1], cells[1:])

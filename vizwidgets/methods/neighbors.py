@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image as PILImage
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from .scatter import labelled_row
 
 METRICS = ("cosine", "l2")
 BLOCK = 16_000_000  # numbers held at once: 64 MB in float32
+PAIRS = 1_000_000  # of them in differences, which are several times faster where the processor's own memory holds them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,7 +66,7 @@ class Neighbors(Result):
             for j, row in enumerate(found):
                 same = None if own is None or labels is None else bool(labels[row] == labels[own])
                 name = self.features.label_name(row) or f"#{row}"
-                cells.append((row, f"{name} {self.distances[i, j]:.3g}", same))
+                cells.append((row, f"{name}\n{self.distances[i, j]:#.3g}", same))
             rows.append(labelled_row(self.features, cells, gap_after=None if own is None else 0))
         sheet = PILImage.new("RGB", (rows[0].width, sum(r.height for r in rows)), "white")
         for i, row_picture in enumerate(rows):
@@ -193,10 +193,7 @@ def _nearest(
     least = scores.topk(k).values[:, -1:]
     query, row = (scores >= least - rounding).nonzero(as_tuple=True)
     del scores
-    distance = torch.cat([
-        pair_distances(queries[q], vectors[r], metric)
-        for q, r in zip(*(i.split(max(1, BLOCK // vectors.shape[1])) for i in (query, row)), strict=True)
-    ])  # fmt: skip
+    distance = pair_distances(queries, query, vectors, row, metric)
     order = distance.argsort(stable=True)
     order = order[query[order].argsort(stable=True)]
     counts = query.bincount(minlength=len(queries))
@@ -204,14 +201,21 @@ def _nearest(
     return row[chosen], distance[chosen]
 
 
-def pair_distances(a: Tensor, b: Tensor, metric: str) -> Tensor:
-    """Of each pair of vectors (P, D): (P,)."""
+def pair_distances(a: Tensor, i: Tensor, b: Tensor, j: Tensor, metric: str) -> Tensor:
+    """The distances of rows `i` of `a` from rows `j` of `b`: (P,)."""
+    at_once = max(1, PAIRS // a.shape[1])
+    parts = zip(i.split(at_once), j.split(at_once), strict=True)
+    return torch.cat([_distances(a.index_select(0, p), b.index_select(0, q), metric) for p, q in parts])
+
+
+def _distances(a: Tensor, b: Tensor, metric: str) -> Tensor:
     if metric == "l2":
-        return (a - b).square().sum(1).sqrt()
+        return a.sub_(b).norm(dim=1)
     # Half the squared distance of the directions is 1 - cosine without its cancellation; a vector of zeros has none.
-    a, b = (F.normalize(v, eps=1e-30) for v in (a, b))
     missing = (~a.any(1)).to(a.dtype) + (~b.any(1)).to(a.dtype)
-    return ((a - b).square().sum(1) + missing) / 2
+    for v in (a, b):
+        v.div_(v.norm(dim=1, keepdim=True).clamp_(min=1e-30))
+    return (a.sub_(b).square_().sum(1) + missing) / 2
 
 
 def _rows(query: Any, n: int) -> Tensor | None:

@@ -93,9 +93,9 @@ def _marker(draw: ImageDraw.ImageDraw, x: float, y: float, r: float, colour: str
 def labelled_row(
     features: Features, cells: Sequence[tuple[int, str, bool | None]], *, side: int = 76, gap_after: int | None = None
 ) -> PILImage.Image:
-    """Thumbnails side by side, each (row of the features, text below, frame: True blue, False orange, None none)."""
+    """Thumbnails side by side, each (row of the features, lines below, frame: True blue, False orange, None none)."""
     font, width, gap = ImageFont.load_default(11), side + 20, 14
-    sheet = PILImage.new("RGB", (width * len(cells) + (0 if gap_after is None else gap), side + 34), "white")
+    sheet = PILImage.new("RGB", (width * len(cells) + (0 if gap_after is None else gap), side + 46), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (row, text, same) in enumerate(cells):
         left = i * width + (gap if gap_after is not None and i > gap_after else 0)
@@ -103,8 +103,9 @@ def labelled_row(
             draw.rectangle((left + 5, 3, left + width - 6, side + 12), outline=COLOURS[0] if same else COLOURS[1], width=3)
         tile = picture_of(features, row, side)
         sheet.paste(tile, (left + (width - tile.width) // 2, 8 + (side - tile.height) // 2))
-        text = fitted(text, font, width - 4)
-        draw.text((left + (width - font.getlength(text)) / 2, side + 15), text, INK, font)
+        for n, line in enumerate(text.split("\n")):
+            line = fitted(line, font, width - 4)
+            draw.text((left + (width - font.getlength(line)) / 2, side + 15 + 13 * n), line, DIM if n else INK, font)
     return sheet
 
 
