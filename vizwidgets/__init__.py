@@ -84,8 +84,10 @@ _WIDGETS = {
     "FilterGrid": "filter_grid",
     "ImageGrid": "image_grid",
     "LayerPicker": "layer_picker",
+    "NeighborGrid": "neighbor_grid",
     "OcclusionSlider": "occlusion_slider",
     "OptimizationCanvas": "optimization_canvas",
+    "PatchGrid": "patch_grid",
     "SanitySlider": "sanity_slider",
     "explore": "explorer",
 }
@@ -105,7 +107,7 @@ __all__ = [  # noqa: RUF022
     "EmbeddingScatter", "ImageGrid", "common_channels",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
-    "AttributionViewer", "OcclusionSlider", "SanitySlider",
+    "AttributionViewer", "OcclusionSlider", "SanitySlider", "PatchGrid", "NeighborGrid",
 ]  # fmt: skip
 
 

@@ -204,7 +204,7 @@ def _by_width(square: tuple[int, ...], oblong: Any) -> str | None:
     if oblong is None or len(square) != 4 or len(oblong) != 4 or square[0] != 1:
         return None
     changed = [i for i, (a, b) in enumerate(zip(square, oblong, strict=True)) if a != b]
-    return {(3,): "NCHW", (2,): "NHWC"}.get(tuple(changed))
+    return "NCHW" if changed == [3] else "NHWC" if changed == [2] else None
 
 
 def _grids(seen: list[_Seen], found: Mapping[Any, str | None]) -> list[Grid]:

@@ -12,6 +12,7 @@ from torch import nn
 from vizwidgets.core.image import Image
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.picture import to_pixels
+from vizwidgets.data.image_set import image_set
 from vizwidgets.load import load
 from vizwidgets.methods.filters import weighted_layers
 
@@ -21,6 +22,7 @@ from .filter_grid import FilterGrid
 from .image_chooser import ImageChooser
 from .layer_picker import LayerPicker
 from .optimization_canvas import OptimizationCanvas
+from .sets import NeighboursTab, PatchesTab
 from .tabs import Tabs
 from .top_classes import TopClasses
 from .why import Why
@@ -39,6 +41,9 @@ class Explorer(VizWidget, VBox):
         By default a bundled picture.
     layer : str
         By default one early enough that its maps can be read.
+    images : anything that `vizwidgets.image_set` takes, optional
+        A folder, say: then there are tabs for what the channels answer to in these images, and for which of them are near each
+        other.
 
     Examples
     --------
@@ -52,8 +57,9 @@ class Explorer(VizWidget, VBox):
     target = traitlets.Any(None, allow_none=True)
 
     def __init__(
-        self, net: Net | nn.Module | str | None = None, image: Any = None, *, layer: str | None = None, **options: Any
-    ) -> None:
+        self, net: Net | nn.Module | str | None = None, image: Any = None, *, layer: str | None = None, images: Any = None,
+        **options: Any,
+    ) -> None:  # fmt: skip
         net = load(net or "flowers") if net is None or isinstance(net, str) else as_net(net)
         layer = layer or _readable_layer(net)
         net.layers.readable(layer)
@@ -68,6 +74,10 @@ class Explorer(VizWidget, VBox):
             self.filters = self.panels["Filters"] = FilterGrid(net, own, layer, active=False)
         self.canvas = self.panels["Visualize"] = OptimizationCanvas(net, active=False)
         self.why = self.panels["Why"] = Why(net, active=False)
+        if images is not None:
+            images = image_set(images)
+            self.patches = self.panels["Patches"] = PatchesTab(net, images, layer=layer, active=False)
+            self.neighbours = self.panels["Neighbours"] = NeighboursTab(net, images, layer=layer, active=False)
         super().__init__(net=net, image=own, layer=layer, **options)
         panels = list(self.panels.values())
         for name, parts in (("image", [self.chooser, self.classes]), ("layer", [self.picker]), ("target", [self.classes])):
