@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -325,6 +326,19 @@ def test_awkward_files_are_read_and_broken_ones_skipped(tmp_path: Path) -> None:
             if "grey" not in name:
                 assert np.abs(np.subtract(thumbnail.getpixel((2, 8)), RED)).max() < 25, name
                 assert np.abs(np.subtract(thumbnail.getpixel((29, 8)), BLUE)).max() < 25, name
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = vw.image_set(put(tmp_path, *(f"{i}.png" for i in range(12))))
+    given, pil_open = list(warnings.filters), PILImage.open
+
+    def slow(*a: object) -> PILImage.Image:
+        time.sleep(0.003)
+        return pil_open(*a)
+
+    monkeypatch.setattr(PILImage, "open", slow)
+    assert [len(b.indices) for b in images.batches(net(), 4, threads=4)] == [4, 4, 4]
+    assert warnings.filters == given
 
 
 def test_a_batch_of_broken_files_only(tmp_path: Path) -> None:

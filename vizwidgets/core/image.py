@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ from .errors import unknown
 from .net import Net
 from .picture import png, to_pixels
 
+_OPENING = threading.Lock()  # filters of warnings belong to all threads: two that set and reset them would leave them changed
 _LARGE = 16_000_000  # pixels; as numbers for a network a larger picture takes a gigabyte
 
 
@@ -131,6 +133,13 @@ def read_picture(path: str | Path) -> PILImage.Image:
     return _opened(_read(path), path.name, None, [])
 
 
+def picture_in(file: Any) -> PILImage.Image:
+    """What Pillow sees in a file without decoding it; of a suspicious size it says nothing yet."""
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)
+        return PILImage.open(file)
+
+
 def _read(path: Path) -> bytes:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not an image")
@@ -146,9 +155,7 @@ def _opened(data: bytes, name: str, net: Net | None, notes: list[str]) -> PILIma
     if not data:
         raise ValueError(f"{name} is empty: 0 bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)
-            picture = PILImage.open(io.BytesIO(data))
+        picture = picture_in(io.BytesIO(data))
         if net is not None and picture.width * picture.height > _LARGE:
             whole = picture.size
             picture.draft(None, (4 * net.resize, 4 * net.resize))  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from vizwidgets.core.errors import unknown
-from vizwidgets.core.image import Image, open_image, read_picture
+from vizwidgets.core.image import Image, open_image, picture_in, read_picture
 from vizwidgets.core.net import Net
 from vizwidgets.core.picture import to_pixels
 from vizwidgets.data.labels import Labels, checked_labels, known_labels, read_labels, split
@@ -304,9 +303,7 @@ def _content(source: Any) -> bytes:
 def _reduced(source: Any, side: int) -> Any:
     """A file or PIL image made smaller before all its pixels become numbers, where Pillow can."""
     if isinstance(source, (str, Path)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)
-            picture: PILImage.Image = PILImage.open(source)
+        picture = picture_in(source)
         if PILImage.MAX_IMAGE_PIXELS and picture.format != "JPEG" and picture.width * picture.height > PILImage.MAX_IMAGE_PIXELS:
             raise ValueError("suspiciously large")
     elif isinstance(source, PILImage.Image):
