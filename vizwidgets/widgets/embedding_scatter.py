@@ -366,7 +366,7 @@ class EmbeddingScatter(Picks, Plays, VBox):
             return ""
         classes = len(set(self._groups.tolist()) - {view.NO_CLASS})
         title = "" if self._embedding is None else self._embedding.title.partition(",")[0]
-        return f"{title or 'map'} of {len(self._gallery)} images" + (f", {classes} classes" if classes else "")
+        return f"{title or 'Map'} of {len(self._gallery):,} images" + (f", {classes} classes" if classes else "")
 
     def close(self) -> None:
         """End everything with the widget."""

@@ -85,7 +85,7 @@ class ImageGrid(Picks, AnyWidget):
         self.index = self.index  # what was set before there were rows is checked now
         right, down = mosaic.seams or (None, None)
         self.about = {
-            "title": self.describe(), "kind": ABOUT[mosaic.kind], "rows": mosaic.cells.shape[0], "columns": mosaic.cells.shape[1],
+            "title": f"{mosaic.shown:,} of {len(features):,} images", "kind": ABOUT[mosaic.kind], "rows": mosaic.cells.shape[0], "columns": mosaic.cells.shape[1],
             "cells": np.ascontiguousarray(mosaic.cells, "<i4").tobytes(), "count": len(features), "pictures": features.images is not None,
             "right": b"" if right is None else np.ascontiguousarray(right, "<f4").tobytes(),
             "down": b"" if down is None else np.ascontiguousarray(down, "<f4").tobytes(),

@@ -45,6 +45,7 @@ class ScatterPlayer(Playback, AnyWidget):
 
     def __init__(self, **options: Any) -> None:
         self.curve = ScoreCurve()
+        self.curve.figure.fig_margin = {**self.curve.figure.fig_margin, "right": 20}  # room for 1000 at the end of the axis
         self.asked_for: Callable[[dict[str, Any], list[Any]], None] = lambda content, buffers: None
         self.settled: Callable[[str], None] = lambda status: None
         self._drawn = 0.0

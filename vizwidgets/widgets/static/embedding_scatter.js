@@ -11,9 +11,9 @@ function render({ model, el }) {
   const button = (text, act, properties = {}) => on(focusable(make("button", { type: "button", ...properties }, text)), "click", act);
   el.classList.add("vw", "vw-scatter");
 
-  let pointed = -1, cursor = -1, emphasis = -1;      // the point under the mouse, under the keyboard's cursor; a class
+  let picked = -1, pointed = -1, cursor = -1, emphasis = -1;      // the chosen point, that under the mouse, that under the keyboard's cursor; a class
   let classes = new Uint16Array(), chosen = new Set(), hidden = new Set(), path = null, tool = "move";
-  let dirty = true, asked = 0, acknowledge = 0;
+  let dirty = true, asked = 0, acknowledge = 0, middles = null;
 
   // --- the stage
   const canvas = make("canvas", { "aria-hidden": "true" }), over = make("canvas", { "aria-hidden": "true" });
@@ -26,14 +26,14 @@ function render({ model, el }) {
     if (get("mode") === "thumbnails") dirty = true;
     strip.ask(); ask();
   } });
-  const pan = panZoom(stage, { signal, most: 60, changed() { dirty = true; ask(); }, grab, click(e) {
+  const pan = panZoom(stage, { signal, most: 60, changed() { pointed = -1; dirty = true; ask(); }, grab, click(e) {
     const at = spot(e);
     cursor = plot.nearest(...at);
     goTo(cursor);
   } });
   const ask = () => { asked ||= requestAnimationFrame(draw); };
   const spot = (e) => { const r = stage.getBoundingClientRect(); return [e.clientX - r.x, e.clientY - r.y]; };
-  const shown = () => (pointed >= 0 ? pointed : document.activeElement === stage && cursor >= 0 ? cursor : get("picked"));
+  const shown = () => (pointed >= 0 ? pointed : document.activeElement === stage && cursor >= 0 ? cursor : picked);
 
   function draw() {
     asked = 0;
@@ -46,6 +46,7 @@ function render({ model, el }) {
       const missing = plot.draw(pan.view, width, height, pictures ? (row) => { const known = album.get(row); return known ? known.image : undefined; } : null);
       album.want("map", missing);
       dirty = false;
+      if (!tip.hidden) say();
       el.dataset.drawn = Number(el.dataset.drawn ?? 0) + 1;
       el.dataset.took = (performance.now() - began).toFixed(1);
     }
@@ -67,9 +68,10 @@ function render({ model, el }) {
       g.strokeStyle = ground; g.lineWidth = line + 2; g.stroke();
       g.strokeStyle = colour; g.lineWidth = line; g.stroke();
     };
-    frame(get("picked"), accent, 3);
-    if (document.activeElement === stage && cursor !== get("picked")) frame(cursor, ink, 2);
-    if (pointed !== get("picked")) frame(pointed, ink, 1.5);
+    if (names.checked) drawNames(g, width, height, ink, ground, css.fontFamily);
+    frame(picked, accent, 3);
+    if (document.activeElement === stage && cursor !== picked) frame(cursor, ink, 2);
+    if (pointed !== picked) frame(pointed, ink, 1.5);
     if (!path) return;
     g.beginPath();
     path.forEach(([x, y], i) => (i ? g.lineTo(x, y) : g.moveTo(x, y)));
@@ -78,18 +80,37 @@ function render({ model, el }) {
     g.globalAlpha = 1; g.strokeStyle = accent; g.lineWidth = 1.5; g.setLineDash([5, 4]); g.stroke(); g.setLineDash([]);
   }
 
+  // The names of the classes in the midst of their points, as far as they do not lie over each other.
+  function drawNames(g, width, height, ink, ground, family) {
+    middles ??= plot.middles();
+    const taken = [];
+    g.font = `600 12px ${family}`; g.textAlign = "center"; g.textBaseline = "middle"; g.lineJoin = "round";
+    for (const [group, row] of middles) {
+      if (emphasis >= 0 && group !== emphasis) continue;
+      const [x, y] = plot.place(row), text = shorten(about().classes[group] ?? ""), half = g.measureText(text).width / 2 + 3;
+      if (x < 0 || y < 0 || x > width || y > height || taken.some(([tx, ty, th]) => Math.abs(tx - x) < th + half && Math.abs(ty - y) < 16)) continue;
+      const within = Math.min(Math.max(x, half), width - half);
+      taken.push([within, y, half]);
+      g.strokeStyle = ground; g.lineWidth = 4; g.strokeText(text, within, y);
+      g.fillStyle = ink; g.fillText(text, within, y);
+    }
+  }
+  const shorten = (text) => (text.length > 24 ? `${text.slice(0, 23)}…` : text);
+
   // --- what is where, in words
   const className = (row) => { const group = classes[row]; return group === undefined || group === NO_CLASS ? "" : about().classes?.[group] ?? ""; };
   function say() {
     const row = shown(), known = row >= 0 ? album.get(row) : null;
     tip.hidden = pointed < 0 && !(document.activeElement === stage && cursor >= 0) || !plot.seen(row);
     if (row < 0) { where.textContent = selectionHint(); return; }
-    const name = known?.name ?? `row ${row}`, kind = className(row), picked = row === get("picked");
-    const words = [name, kind, picked ? "chosen" : "", chosen.has(row) ? "selected" : ""].filter(Boolean).join(" · ");
+    const name = known?.name ?? `row ${row}`, kind = className(row);
+    const words = [name, kind, row === picked ? "chosen" : "", chosen.has(row) ? "selected" : ""].filter(Boolean).join(" · ");
     if (where.textContent !== words) where.textContent = words;
     if (!known) album.want("pointed", [row]);
     if (tip.hidden) return;
-    tip.replaceChildren(...(known?.image ? [make("img", { src: known.url, alt: "" })] : []), make("b", {}, name), ...(kind ? [make("span", {}, kind)] : []));
+    const content = [name, kind, known?.url].join("\n");
+    if (tip.dataset.content !== content) tip.replaceChildren(...(known?.image ? [make("img", { src: known.url, alt: "" })] : []), make("b", {}, name), ...(kind ? [make("span", {}, kind)] : []));
+    tip.dataset.content = content;
     const [x, y] = plot.place(row), left = x > stage.clientWidth / 2, above = y > stage.clientHeight / 2;
     Object.assign(tip.style, { left: left ? "" : `${x + 14}px`, right: left ? `${stage.clientWidth - x + 14}px` : "", top: above ? "" : `${y + 14}px`, bottom: above ? `${stage.clientHeight - y + 14}px` : "" });
     tip.style.maxWidth = `${Math.max(90, Math.min(220, (left ? x : stage.clientWidth - x) - 20))}px`;
@@ -102,11 +123,15 @@ function render({ model, el }) {
   }
 
   // --- choosing
-  const goTo = (row) => { if (row !== get("picked")) model.send({ cmd: "pick", value: row }); say(); ask(); };
+  function goTo(row) {
+    if (row !== picked) { picked = row; pickedAhead(); model.send({ cmd: "pick", value: row }); }
+    say(); strip.ask(); ask();
+  }
   function choose(rows, add = false) {
     chosen = new Set(add ? [...chosen, ...rows] : rows);
+    chosenAhead();
     model.send({ cmd: "choose" }, undefined, [Uint32Array.from(chosen).buffer]);
-    remark();
+    remark(); takeTold();
   }
   function grab(e) {
     if (tool === "move" && !e.shiftKey) return null;
@@ -128,7 +153,7 @@ function render({ model, el }) {
     };
   }
   function escape() {
-    if (path || chosen.size || get("picked") >= 0 || pointed >= 0) {
+    if (path || chosen.size || picked >= 0 || pointed >= 0) {
       path = null; pointed = -1;
       if (chosen.size) choose([]);
       goTo(-1);
@@ -136,7 +161,7 @@ function render({ model, el }) {
   }
   function remark() {      // something else is pale, marked or away
     plot.mark({ classes, chosen, hidden, only: emphasis });
-    dirty = true;
+    dirty = true; middles = null;
     label(); legendMarks(); say(); ask();
   }
   on(stage, "pointermove", (e) => {
@@ -154,7 +179,7 @@ function render({ model, el }) {
     const step = { PageDown: [cursor, 1], PageUp: [cursor, -1], Home: [-1, 1], End: [plot.count(), -1] }[e.key];
     if (pan.key(e, plot.seen(cursor) ? plot.place(cursor).map((v, i) => v / [stage.clientWidth, stage.clientHeight][i]) : undefined)) { say(); return; }
     if (arrow || step) {
-      if (!plot.seen(cursor)) cursor = plot.seen(get("picked")) ? get("picked") : -1;
+      if (!plot.seen(cursor)) cursor = plot.seen(picked) ? picked : -1;
       const next = arrow ? (cursor < 0 ? plot.nearest(stage.clientWidth / 2, stage.clientHeight / 2, 1e5) : plot.beside(cursor, ...arrow)) : plot.step(...step);
       if (next >= 0) cursor = next;
       pointed = -1;
@@ -186,6 +211,8 @@ function render({ model, el }) {
   const mode = on(focusable(make("select", { "aria-label": "shown as" }, make("option", { value: "points" }, "points"), make("option", { value: "thumbnails" }, "thumbnails"))), "change",
     () => model.send({ cmd: "mode", value: mode.value }));
 
+  const names = on(focusable(make("input", { type: "checkbox", checked: true })), "change", ask), named = make("label", {}, names, "names");
+
   // --- playing
   const send = (cmd) => model.send({ cmd });
   const main = button("", () => send(["running", "waiting"].includes(get("status")) ? "pause" : "play"), { class: "vw-main" });
@@ -212,14 +239,15 @@ function render({ model, el }) {
   }
   function hint() {
     const a = about(), nothing = !plot.count(), status = get("status");
-    empty.hidden = !nothing;
+    empty.hidden = !nothing; toolbar.hidden = Boolean(a.hint);
+    stage.classList.toggle("vw-scatter-empty", Boolean(a.hint));
     canvas.hidden = over.hidden = nothing;
     empty.textContent = a.hint || (status === "failed" || get("error") ? "No map could be made: see below." : status === "idle" && a.playable ? "Press play, and the map settles here." : "The map is on its way.");
   }
 
   // --- legend
   const legend = make("div", { class: "vw-scatter-legend", role: "group", "aria-label": "classes" }), allClasses = button("Show all classes", () => hide([]));
-  const hide = (list) => { hidden = new Set(list); model.send({ cmd: "hide", value: [...hidden] }); remark(); };
+  const hide = (list) => { hidden = new Set(list); hiddenAhead(); model.send({ cmd: "hide", value: [...hidden] }); remark(); };
   function makeLegend() {
     const a = about(), names = (a.classes ?? []).map((name, i) => [name, i]).filter(([, i]) => a.counts[i]);
     legend.hidden = !names.length;
@@ -229,7 +257,7 @@ function render({ model, el }) {
         else hide(hidden.has(i) ? [...hidden].filter((j) => j !== i) : [...hidden, i]);
       }, { title: `show or hide ${name}; with Shift: only ${name}`, dataset: { group: i } });
       drawMark(sign.getContext("2d"), a.marks[i][1], a.marks[i][0], 18, 18, 12);
-      node.append(sign, make("span", {}, name), make("span", { class: "vw-dim" }, String(a.counts[i])));
+      node.append(sign, make("span", {}, name), make("span", { class: "vw-dim" }, a.counts[i].toLocaleString("en")));
       on(node, "pointerenter", () => { emphasis = hidden.has(i) ? -1 : i; remark(); });
       on(node, "pointerleave", () => { emphasis = -1; remark(); });
       return node;
@@ -261,7 +289,7 @@ function render({ model, el }) {
   const told = make("div", { class: "vw-title", role: "status" }), kinds = make("div", { class: "vw-dim" });
   const shared = make("div", { class: "vw-row vw-shared" }), clear = button("Clear selection", () => choose([]));
   const box = make("div", { class: "vw-strip-box" }), missing = [];
-  const strip = tileGrid({ el: box, label: "selected images", signal, isChosen: (row) => row === get("picked"), choose: goTo,
+  const strip = tileGrid({ el: box, label: "selected images", signal, isChosen: (row) => row === picked, choose: goTo,
     name: (row) => `${album.get(row)?.name ?? `row ${row}`}${className(row) ? `, ${className(row)}` : ""}`,
     paint(g, row, x, y, side, css) {
       const known = album.get(row);
@@ -275,7 +303,7 @@ function render({ model, el }) {
     const t = get("told"), rows = [...chosen];
     selection.hidden = !rows.length;
     if (!rows.length) { told.textContent = ""; return; }
-    told.textContent = `${rows.length} of ${about().count} selected`;
+    told.textContent = `${rows.length.toLocaleString("en")} of ${about().count.toLocaleString("en")} selected`;
     kinds.textContent = t.count === rows.length ? t.classes.map(([name, n]) => `${name} ${n}`).join(", ") : "";
     box.hidden = !about().pictures;
     if (about().pictures) strip.show(rows.slice(0, STRIP), 56);
@@ -294,8 +322,8 @@ function render({ model, el }) {
   const selection = make("div", { class: "vw-scatter-selection" }, make("div", { class: "vw-row" }, told, clear), kinds, box, more, shared);
 
   // --- together
-  const left = make("div", { class: "vw-scatter-main" }, make("div", { class: "vw-row vw-player-head" }, caption, state),
-    make("div", { class: "vw-row vw-scatter-tools" }, tools, pan.buttons, mode), stage, where, transport);
+  const toolbar = make("div", { class: "vw-row vw-scatter-tools" }, tools, pan.buttons, make("div", { class: "vw-row" }, named, mode));
+  const left = make("div", { class: "vw-scatter-main" }, make("div", { class: "vw-row vw-player-head" }, caption, state), toolbar, stage, where, transport);
   errorLine(model, left, signal);
   const right = make("div", { class: "vw-scatter-side" }, legend, allClasses, inView, settings, quality, score);
   el.append(left, right, selection);
@@ -311,7 +339,7 @@ function render({ model, el }) {
   function tell() {
     const a = about(), now = JSON.stringify([a.classes, a.count, a.marks]);
     caption.textContent = a.title ?? "";
-    mode.hidden = !a.pictures; inView.hidden = !a.count; quality.hidden = !a.count;
+    mode.hidden = !a.pictures; named.hidden = !a.classes?.length; inView.hidden = !a.count; quality.hidden = !a.count;
     if (now !== source) { source = now; album.clear(); makeLegend(); }
     dirty = true;
     label(); sayState(); ask();
@@ -319,9 +347,14 @@ function render({ model, el }) {
   listen(model, "change:about", tell, signal, true);
   listen(model, "change:groups", () => { const view = get("groups"); classes = new Uint16Array(bytes(view).slice().buffer); remark(); }, signal, true);
   listen(model, "change:frame", () => take(get("frame")), signal, true);
-  listen(model, "change:chosen", () => { chosen = new Set(new Uint32Array(bytes(get("chosen")).slice().buffer)); remark(); takeTold(); }, signal, true);
-  listen(model, "change:hidden", () => { hidden = new Set(get("hidden")); remark(); }, signal, true);
-  listen(model, "change:picked", () => { if (get("picked") >= 0 && pointed < 0) cursor = get("picked"); say(); strip.ask(); ask(); }, signal, true);
+  const chosenAhead = ahead(model, "chosen", () => { chosen = new Set(new Uint32Array(bytes(get("chosen")).slice().buffer)); remark(); takeTold(); }, signal);
+  const hiddenAhead = ahead(model, "hidden", () => { hidden = new Set(get("hidden")); remark(); }, signal);
+  const pickedAhead = ahead(model, "picked", () => {
+    if (get("picked") === picked) return;
+    picked = get("picked");
+    if (picked >= 0) cursor = picked;
+    say(); strip.ask(); ask();
+  }, signal);
   listen(model, "change:mode", () => { mode.value = get("mode"); dirty = true; ask(); }, signal, true);
   listen(model, "change:told", takeTold, signal, true);
   listen(model, "change:settings", takeSettings, signal, true);

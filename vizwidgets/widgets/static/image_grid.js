@@ -10,10 +10,10 @@ function render({ model, el }) {
   el.classList.add("vw", "vw-mosaic");
 
   let cells = new Int32Array(), right = new Float32Array(), down = new Float32Array(), words = [];
-  let pointed = -1, cursor = -1, asked = 0;      // cells
+  let picked = -1, pointed = -1, cursor = -1, asked = 0;      // a row; cells
   const canvas = make("canvas", { "aria-hidden": "true" }), empty = make("div", { class: "vw-stage-empty" }, "Nothing to show yet: a mosaic is needed.");
   const stage = focusable(make("div", { class: "vw-mosaic-stage", tabIndex: 0, role: "application", "aria-roledescription": "grid of images" }, canvas, empty),
-    () => { if (get("picked") >= 0) goTo(-1); else leave(stage); });
+    () => { if (picked >= 0) goTo(-1); else leave(stage); });
   const title = make("span", { class: "vw-title" }), kind = make("span", { class: "vw-dim" }), where = make("div", { class: "vw-where", role: "status" }), far = make("div", { class: "vw-dim vw-where" });
   const ask = () => { asked ||= requestAnimationFrame(draw); };
   const arrived = () => { say(); ask(); };
@@ -62,7 +62,7 @@ function render({ model, el }) {
       const [x, y] = corner(cell);
       g.strokeStyle = colour; g.lineWidth = line; g.strokeRect(x + gap / 2, y + gap / 2, s - gap, s - gap);
     };
-    cells.forEach((row, cell) => { if (row >= 0 && row === get("picked")) frame(cell, accent, 3); });
+    cells.forEach((row, cell) => { if (row >= 0 && row === picked) frame(cell, accent, 3); });
     if (document.activeElement === stage) frame(cursor, ink, 2);
     frame(pointed, ink, 2);
     small.want("seen", wanted.small); large.want("seen", wanted.large);
@@ -88,12 +88,12 @@ function render({ model, el }) {
   // --- in words
   const className = (row) => about().classes?.[row] ?? "";
   function say() {
-    const cell = pointed >= 0 ? pointed : document.activeElement === stage && cursor >= 0 ? cursor : cells.indexOf(get("picked"));
+    const cell = pointed >= 0 ? pointed : document.activeElement === stage && cursor >= 0 ? cursor : cells.indexOf(picked);
     const row = cells[cell] ?? -1;
     if (row < 0) { where.textContent = ""; far.textContent = ""; return; }
     const known = large.get(row) ?? small.get(row);
     if (!known) small.want("pointed", [row]);
-    const text = [known?.name ?? `row ${row}`, className(row), row === get("picked") ? "chosen" : ""].filter(Boolean).join(" · ");
+    const text = [known?.name ?? `row ${row}`, className(row), row === picked ? "chosen" : ""].filter(Boolean).join(" · ");
     if (where.textContent !== text) where.textContent = text;
     const [i, j] = [Math.floor(cell / columns()), cell % columns()], across = [];
     const add = (name, value) => { if (Number.isFinite(value)) across.push(`${name} ${number(value)}`); };
@@ -104,7 +104,7 @@ function render({ model, el }) {
     far.textContent = across.length ? `Distance to its neighbours: ${across.join(", ")}` : "";
   }
   function goTo(row) {
-    if (row !== get("picked")) model.send({ cmd: "pick", value: row });
+    if (row !== picked) { picked = row; pickedAhead(); model.send({ cmd: "pick", value: row }); }
     say(); ask();
   }
 
@@ -130,7 +130,7 @@ function render({ model, el }) {
     else return;
     e.preventDefault();
   });
-  const first = () => (cells.includes(get("picked")) && get("picked") >= 0 ? cells.indexOf(get("picked")) : cells.findIndex((row) => row >= 0));
+  const first = () => (cells.includes(picked) && picked >= 0 ? cells.indexOf(picked) : cells.findIndex((row) => row >= 0));
   function beside(dy, dx) {      // the next cell that is not empty; in the next column or row, the nearest
     const [i, j] = [Math.floor(cursor / columns()), cursor % columns()];
     let best = -1, least = Infinity;
@@ -176,7 +176,12 @@ function render({ model, el }) {
   errorLine(model, el, signal);
   listen(model, "change:about", take, signal, true);
   listen(model, "change:seams", () => { sayScale(); ask(); }, signal);
-  listen(model, "change:picked", () => { const cell = cells.indexOf(get("picked")); if (get("picked") >= 0 && cells[cursor] !== get("picked")) cursor = cell; say(); ask(); }, signal, true);
+  const pickedAhead = ahead(model, "picked", () => {
+    if (get("picked") === picked) return;
+    picked = get("picked");
+    if (picked >= 0) cursor = cells.indexOf(picked);
+    say(); ask();
+  }, signal);
   const sized = new ResizeObserver(ask);
   sized.observe(stage);
   onThemeChange(ask, signal);

@@ -76,8 +76,8 @@ function panZoom(stage, { signal, most, changed, grab = () => null, click }) {
     e.preventDefault();
     return true;
   }
-  const button = (text, label, act) => {
-    const node = focusable(make("button", { type: "button", title: label, "aria-label": label }, text));
+  const button = (sign, label, act) => {
+    const node = focusable(make("button", { type: "button", title: label, "aria-label": label, dataset: { sign } }));
     node.addEventListener("click", act, { signal });
     return node;
   };

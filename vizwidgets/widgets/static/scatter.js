@@ -211,10 +211,27 @@ function scatterPlot(canvas) {
     }
     return found;
   }
+  // A row in the midst of each class that is shown, the largest class first: the one nearest to the medians of a sample.
+  function middles() {
+    const members = new Map();
+    for (let j = 0; j < count; j++) {
+      const i = order[j];
+      if (state[i] === AWAY || groups[i] === NO_CLASS) continue;
+      const mine = members.get(groups[i]) ?? { group: groups[i], size: 0, rows: [] };
+      mine.size++;
+      if (mine.rows.length < 300) mine.rows.push(i);
+      members.set(groups[i], mine);
+    }
+    const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+    return [...members.values()].sort((a, b) => b.size - a.size).map(({ group, rows }) => {
+      const x = median(rows.map((i) => at[2 * i])), y = median(rows.map((i) => at[2 * i + 1])), far = (i) => (at[2 * i] - x) ** 2 + (at[2 * i + 1] - y) ** 2;
+      return [group, rows.reduce((best, i) => (far(i) < far(best) ? i : best))];
+    });
+  }
   // The row after or before this one that is shown; from the ends if there is no such row.
   function step(from, by) {
     for (let i = from + by; i >= 0 && i < count; i += by) if (seen(i)) return i;
     return -1;
   }
-  return { points, mark, draw, place, seen, nearest, beside, inside, step, count: () => count, tile: () => tile / frame.ratio, style(next) { look = next; } };
+  return { points, mark, draw, place, seen, nearest, beside, inside, step, middles, count: () => count, tile: () => tile / frame.ratio, style(next) { look = next; } };
 }

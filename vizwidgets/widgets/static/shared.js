@@ -40,6 +40,15 @@ function listen(model, event, call, signal, now = false) {
   if (now) call();
 }
 
+// A trait that the page changes before Python answers: `take` is called when Python has changed it, but not while the page is
+// ahead, which is so for a second after the function that comes back has been called. An old answer does not undo what is new.
+function ahead(model, name, take, signal) {
+  let until = 0;
+  listen(model, `change:${name}`, () => { if (!until) take(); }, signal, true);
+  signal.addEventListener("abort", () => clearTimeout(until));
+  return () => { clearTimeout(until); until = setTimeout(() => { until = 0; take(); }, 1000); };
+}
+
 function bytes(view) {
   return view ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array();
 }
