@@ -234,7 +234,7 @@ def test_unreadable_images_and_odd_names(net, tmp_path, images):
     (tmp_path / names[2]).unlink()
     grid.index = next(c["row"] for c in grid.frame["rows"][0]["cards"] if c["source"] == names[2])
     frame = settled(grid)
-    assert frame["query"]["source"] == names[2] and "no image" in frame["query"]["words"] and len(frame["rows"][0]["cards"]) == 3
+    assert frame["query"]["source"] == names[2] and "no image" in frame["query"]["lost"] and len(frame["rows"][0]["cards"]) == 3
     assert grid.image.source == names[1], "the last one that could be opened"
     grid.index = 0
     assert settled(grid)["query"]["source"] == names[0]

@@ -210,7 +210,7 @@ class NeighborGrid(VizWidget, AnyWidget):
         both = set.intersection(*(set(_images(found)) for *_, found in rows)) if len(rows) == 2 else set()
         return {
             "query": {
-                **about, "note": "" if own is not None else "not of the set", "words": "" if picture else self._lost,
+                **about, "note": "" if own is not None else "not of the set", "lost": "" if picture else self._lost,
                 **({} if picture is None else shown(reduced(picture, QUERY))),
             },
             "rows": [{"name": name, "how": how, "cards": self._cards(features, found, own, both)} for name, how, found in rows],

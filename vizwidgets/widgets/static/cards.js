@@ -1,5 +1,7 @@
 // Pictures with words below, a button each: Tab stops once, arrow keys go from one to the next.
 
+const LOST = "cannot be opened";
+
 // A picture on a square. `size` is [height, width] in pixels, `box` [top, left, bottom, right] in shares of its sides.
 function framed() {
   const img = make("img", { alt: "" }), box = make("i", { class: "vw-frame" }), sheet = make("span", {}, img, box);

@@ -46,9 +46,9 @@ function render({ model, el }) {
     empty.textContent = ready ? "" : "Nothing to compare yet: features of a set of pictures are needed, from embed.";
     empty.hidden = ready;
     if (!ready) { el.dataset.seq = ""; answered(); return; }
-    query.show(f.query);
+    query.show({ ...f.query, words: f.query.lost && LOST });
     name.textContent = f.query.source;
-    what.textContent = [f.query.label, f.query.note].filter(Boolean).join("; ");
+    what.textContent = [f.query.label, f.query.note, f.query.lost].filter(Boolean).join("; ");
     says.textContent = f.says;
     while (strips.length > f.rows.length) { const last = strips.pop(); last.grid.show([]); last.node.remove(); }
     while (strips.length < f.rows.length) { strips.push(strip(strips.length)); body.append(strips.at(-1).node); }

@@ -31,7 +31,7 @@ function render({ model, el }) {
   const called = (t) => [t.source, t.label].filter(Boolean).join(", ");
 
   function item(t, i) {
-    const way = get("show"), patch = { data: t.patch, size: t.size, words: t.lost };
+    const way = get("show"), patch = { data: t.patch, size: t.size, words: t.lost && LOST };
     const pictures = way === "image" && !t.lost ? [{ data: t.whole, size: t.whole_size, box: t.box }] : [patch], lines = [number(t.score).replace("-", "−")];
     if (way === "guided backprop" || way === "deconvnet") {
       const p = projected(), made = p?.pictures[i];
@@ -46,7 +46,7 @@ function render({ model, el }) {
     const all = tiles(), own = all.findIndex((t) => t.index === get("index")), t = all[i >= 0 ? i : Math.max(0, own)];
     detail.hidden = !t;
     if (!t) return;
-    large.show({ data: t.whole, size: t.whole_size, box: t.box, words: t.lost });
+    large.show({ data: t.whole, size: t.whole_size, box: t.box, words: t.lost && LOST });
     name.textContent = t.source;
     what.textContent = [t.label, `activation ${number(t.score).replace("-", "−")}`].filter(Boolean).join("; ");
     where.textContent = t.lost || (t.boxed ? `at row ${t.position[0]}, column ${t.position[1]} of the map: the frame is what it sees there` : "it sees the whole picture");
@@ -56,6 +56,7 @@ function render({ model, el }) {
     const f = shown(), ready = Boolean(f.layer);
     controls.hidden = body.hidden = !ready;
     title.textContent = ready ? `${f.name} of ${f.layer}` : "";
+    title.hidden = !ready;
     about.textContent = ready ? f.caption : "No patches yet: a table of them is needed, from top_patches.";
     note.textContent = ready ? f.note : "";
     if (!ready) { el.dataset.seq = ""; grid.show([]); answered(); return; }
