@@ -180,10 +180,9 @@ def _opened(data: bytes, name: str, net: Net | None, notes: list[str]) -> PILIma
 def _from_pil(picture: PILImage.Image, notes: list[str], net: Net | None) -> Tensor:
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"first of {picture.n_frames} frames")  # type: ignore[attr-defined]
-    upright = ImageOps.exif_transpose(picture)
     if picture.getexif().get(0x0112) in range(2, 9):
+        picture = ImageOps.exif_transpose(picture)
         notes.append("turned upright (EXIF)")
-    picture = upright
     block = min(picture.size) // (4 * net.resize) if net is not None else 1
     if block > 1 and picture.width * picture.height > _LARGE and picture.mode in ("L", "RGB", "RGBA", "CMYK"):
         picture = picture.reduce(block)
@@ -202,7 +201,7 @@ def _from_pil(picture: PILImage.Image, notes: list[str], net: Net | None) -> Ten
         return (values / top).float().clamp(0, 1)[None, None]
     if picture.mode in ("L", "1") and "transparency" not in picture.info:
         notes.append("grey")
-        return torch.from_numpy(np.array(picture.convert("L"), dtype=np.float32) / 255)[None, None]
+        return _from_bytes(picture.convert("L"))[None, None]
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "La", "PA", "RGBa"):
         rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         if np.asarray(rgba)[..., 3].min() < 255:
@@ -210,7 +209,12 @@ def _from_pil(picture: PILImage.Image, notes: list[str], net: Net | None) -> Ten
         picture = PILImage.alpha_composite(PILImage.new("RGBA", rgba.size, "white"), rgba)
     elif picture.mode != "RGB":
         notes.append(f"{'palette' if picture.mode == 'P' else picture.mode} to RGB")
-    return torch.from_numpy(np.array(picture.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)[None]
+    return _from_bytes(picture if picture.mode == "RGB" else picture.convert("RGB")).permute(2, 0, 1)[None]
+
+
+def _from_bytes(picture: PILImage.Image) -> Tensor:
+    # Of a camera's photograph each copy as numbers costs as much as decoding it.
+    return torch.from_numpy(np.array(picture)).float().div_(255)
 
 
 def _from_numbers(x: Tensor, notes: list[str], channels_last: bool, net: Net | None) -> Tensor:
