@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import weakref
@@ -352,6 +353,9 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, monkeypatch: py
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=300))
         with pytest.raises(OSError, match="needs 0.000 GB more, and 0.000 GB are free"):
             vw.record(of, x, "2", path=tmp_path / "parts")
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "whole"))
+        with pytest.raises(OSError, match="needs"):
+            vw.top_patches(of, x, "2")
     vw.record(of, x, "2", path=tmp_path / "parts").result()
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
 

@@ -50,6 +50,7 @@ class Rows:
         if version > FORMAT:
             raise ValueError(f"the store has format {version}; this version reads up to {FORMAT}: update vizwidgets")
         self.done, self.skipped = 0, []
+        self._starts: dict[str, int] = {}  # where the rows begin in each file
         if (self.path / _PROGRESS).exists():
             progress = json.loads((self.path / _PROGRESS).read_text(encoding="utf-8"))
             self.done, self.skipped = progress["done"], [tuple(s) for s in progress["skipped"]]
@@ -85,7 +86,9 @@ class Rows:
             for name, values in arrays.items():
                 with open(self._file(name), "r+b") as file:
                     row, dtype = self._row(name), self._dtype(name)
-                    file.seek(_offset(file) + first * int(np.prod(row)) * dtype.itemsize)
+                    if name not in self._starts:
+                        self._starts[name] = _offset(file)
+                    file.seek(self._starts[name] + first * int(np.prod(row)) * dtype.itemsize)
                     file.write(np.ascontiguousarray(values, dtype).data)
 
     def commit(self, done: int, skipped: Sequence[tuple[int, str]] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def record(
             raise ValueError(f"{what} is a whole number from 1, not {value!r}")
     place = Path(mkdtemp(prefix="vizwidgets-") if path is None else path)
     at_once = batch_size or _begun_with(place) or min(_AT_ONCE, images_at_once(net, net.size))
-    rows = Rows.begin(place, {
+    manifest = {
         "made_from": {
             "network": net.name, "weights": net.sha256, "preprocessing": _preprocessing(net), "number of images": len(images),
             "images": images.digest, "layers": names, "keep": keep, "batch_size": at_once, "seed": operator.index(seed),
@@ -137,7 +138,13 @@ def record(
             array_name(i, kind): {"layer": name, "holds": kind, "shape": _row(kind, shapes[name]), "dtype": _dtype(kind)}  # type: ignore[arg-type]
             for i, name in enumerate(names) for kind in ("maximum", "position", *KEEP[keep])
         },
-    })  # fmt: skip
+    }  # fmt: skip
+    try:
+        rows = Rows.begin(place, manifest)
+    except OSError:
+        if path is None:
+            shutil.rmtree(place, ignore_errors=True)
+        raise
     store = Store(rows, images=images, net=net, k=k, temporary=path is None)
     return Run(_steps(rows, images, net, threads), max(1, ceil((len(rows) - rows.done) / at_once)), lambda last: _checked(store))
 
