@@ -17,6 +17,9 @@ CELLS = (
     "vw.OcclusionSlider()", "patch = vw.OcclusionSlider(net, x, window=16, stride=24)\npatch.play(block=True)\npatch.error = 'no fill gray'\npatch",
     "flowers = vw.embed(net, vw.data.Flowers(40)).result()\nvw.EmbeddingScatter(vw.pca(flowers), selection=range(9), index=4)", "vw.EmbeddingScatter()",
     "vw.ImageGrid(vw.image_grid(vw.pca(flowers), kind='assign'), index=4)", "vw.ImageGrid()",
+    "table = vw.top_patches(net, flowers.images, 'stage2').result()\npatches = vw.PatchGrid(table, target=vw.Channel('stage3', 1), show='guided backprop', index=0)\n"
+    "patches.wait()\npatches.error = 'no layer stag2; did you mean stage2?'\npatches", "vw.PatchGrid()",
+    "near = vw.NeighborGrid(flowers, k=5)\nnear.wait()\nnear.index = 7\nnear", "vw.NeighborGrid()",
     "slider = vw.AdversarialSlider(net, x, steps=2)\nslider.error = 'no class rse; did you mean rose?'\nslider.wait()\nslider",
     "grid = vw.ChannelGrid(net, x, 'stage3')\ngrid.error, grid.busy = 'There is no layer stag2; did you mean stage2?', True\ngrid",
 )  # fmt: skip
@@ -33,7 +36,7 @@ def all_shown(page):
 def test_axe_finds_nothing(notebook):
     from axe_playwright_python.sync_playwright import Axe
 
-    book = notebook(*CELLS, viewport={"width": 1300, "height": 9000})      # it looks at what is on the screen only
+    book = notebook(*CELLS, viewport={"width": 1300, "height": 11000})      # it looks at what is on the screen only
     all_shown(book.page)
     # JupyterLab's body has no height, and axe takes all text in it for hidden.
     book.page.add_style_tag(content="body { height: 100vh !important; }")
