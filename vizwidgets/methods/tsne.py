@@ -24,6 +24,7 @@ from .scatter import scatter
 EVERY = 15  # iterations in a step
 PRODUCTS = 8_000_000_000  # multiplications and additions in a step that looks for neighbours: some 0.3 s
 PERPLEXITY, EXAGGERATION = 30.0, 12
+MANY = 3000  # from so many images on forces are taken more roughly, which changes trustworthiness by some thousandths
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,10 @@ def tsne(features: Features, *, perplexity: float | None = None, metric: str = "
         points = moving = TSNEEmbedding(points, made["affinities"], random_state=seed, n_jobs=threads)
         for taken in range(1, steps + 1):
             early = taken <= ceil(steps / 3)
-            moving.optimize(EVERY, inplace=True, propagate_exception=True, exaggeration=EXAGGERATION if early else None)
+            # As long as points are close to each other a grid is the faster way; later, up to some 10,000, a coarser tree.
+            forces: dict[str, Any] = {"negative_gradient_method": "fft"} if early else {"theta": 0.7}
+            moving.optimize(EVERY, inplace=True, propagate_exception=True, exaggeration=EXAGGERATION if early else None,
+                            **(forces if count >= MANY else {}))  # fmt: skip
             index += 1
             yield step("early exaggeration" if early else "settling", float(moving.kl_divergence), taken * EVERY)
 
