@@ -284,3 +284,22 @@ def test_in_a_notebook(features, pixels):
     grid.index = 5
     settled(grid)
     assert 5_000 < wire.size < 200_000
+
+
+def test_the_newest_query_wins(features, pixels, images, monkeypatch):
+    gate, begun, made = threading.Semaphore(0), [], embedding.vectors_of
+
+    def slow(net, pixels, layer):
+        begun.append(layer)
+        gate.acquire()
+        return made(net, pixels, layer)
+
+    grid = vw.NeighborGrid(features, pixels=pixels)
+    monkeypatch.setattr(embedding, "vectors_of", slow)
+    try:
+        grid.image = vw.Image(torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(9)), "mine")
+        until(lambda: begun)
+        grid.index = 9      # while the image passes through the network
+    finally:
+        gate.release(100)
+    assert settled(grid)["query"]["source"] == "#9" and grid.index == 9 and torch.equal(grid.image.pixels[0], images[9])

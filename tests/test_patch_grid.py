@@ -120,7 +120,7 @@ def test_a_silent_channel_says_so(net, images):
 
 
 def test_the_channel_is_the_target(tables):
-    grid, wire = vw.PatchGrid(tables), None
+    grid = vw.PatchGrid(tables)
     assert (settled(grid)["layer"], grid.frame["channel"], grid.target) == ("1", 0, None)
     assert grid.layers == tuple(LAYERS) == tuple(grid.frame["layers"])
     grid.target = vw.Channel("3", 4)
@@ -195,16 +195,21 @@ def test_projections_are_made_in_turns_and_old_ones_are_dropped(tables, monkeypa
     assert begun == [] and grid.frame == {}
     grid.active = True
     until(lambda: begun == [0])
+    grid.show = "patch"
+    gate.release()
+    assert grid.wait(10) and begun == [0], "nobody wants the others now"
+    grid.show = "guided backprop"
+    until(lambda: begun == [0, 0])
     grid.target = vw.Channel("1", 4)
     gate.release()
-    until(lambda: begun == [0, 4])
+    until(lambda: begun == [0, 0, 4])
     assert grid.frame["channel"] == 4, "the patches do not wait for projections"
     grid.active = False
     gate.release()
-    assert grid.wait(10) and begun == [0, 4]
+    assert grid.wait(10) and begun == [0, 0, 4]
     gate.release(100)
     grid.active = True
-    assert settled(grid)["channel"] == 4 and grid.projections["done"] and begun == [0] + [4] * 9
+    assert settled(grid)["channel"] == 4 and grid.projections["done"] and begun == [0, 0] + [4] * 9
     assert all(p["data"] for p in grid.projections["pictures"])
 
 

@@ -169,19 +169,23 @@ class NeighborGrid(VizWidget, AnyWidget):
     # --- what is shown
 
     def _show(self) -> None:
-        features, query = self.features, self._asked
+        features, asked = self.features, self._asked
         if features is None:
             self.frame, self.found, self.found_by_pixels = {}, None, None
             return
-        query = self._asked = self._in_the_set(features, query)
+        query = self._in_the_set(features, asked)
         pixels = self._pixels(features)
         self.found = self._nearest(features, query)
         self.found_by_pixels = None
         if pixels is not None:
             row = _row_of(pixels, int(features.rows[query])) if isinstance(query, int) else None
             self.found_by_pixels = self._nearest(pixels, query if isinstance(query, Image) else row)
+        described = self._described(features, query)
+        if self._asked != asked:
+            return  # a newer query is on its way
+        self._asked = query
         self._seq += 1
-        self.frame = {**self._described(features, query), "most": len(features) - isinstance(query, int), "seq": self._seq}
+        self.frame = {**described, "most": len(features) - isinstance(query, int), "seq": self._seq}
         self.index = query if isinstance(query, int) else None
         self.image = self._picture(query) or self.image
         self.error = ""
