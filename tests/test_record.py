@@ -79,7 +79,8 @@ def test_what_it_says_of_itself(tmp_path: Path) -> None:
         store.maps("2")
 
 
-def test_top_bottom_and_spread_equal_sorting_all_maxima() -> None:
+def test_top_bottom_and_spread_equal_sorting_all_maxima(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vizwidgets.methods.store._SORTED", 100)  # two channels at a time
     of, x = small(), pictures(small(), 50)
     x[[3, 17, 40]] = x[5].clone()
     store = vw.record(of, x, "1", batch_size=8).result()
