@@ -34,11 +34,13 @@ def test_a_planted_channel_is_found():
     assert all(s < 0.8 for _, s in others)
 
 
-def test_what_is_the_same_in_all_stands_out_nowhere():
-    v = vectors()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_the_same_in_all_stands_out_nowhere(dtype):
+    v = vectors().to(dtype)
     v[:, 2] = 0.1      # no binary fraction: the mean of it is off by a rounding
     v[:, 5] = 0
     assert {2, 5}.isdisjoint(c for c, _ in vw.common_channels(vw.Features(v), [4], n=9))
+    assert len(vw.common_channels(vw.Features(v), [4], n=2)) == 2, "they take no place of others"
     assert vw.common_channels(vw.Features(v), range(70)) == []
     assert vw.common_channels(vw.Features(torch.ones(5, 3)), [0, 1]) == []
 

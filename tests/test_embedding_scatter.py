@@ -177,6 +177,19 @@ def test_thumbnails_and_names_are_sent_when_asked_for(features, embedding):
     assert bare.wait(10) and bare.image is None and bare.error == ""
 
 
+def test_rows_are_those_of_the_features_not_of_the_set(features):
+    left = torch.tensor([7, 2, 31])      # the others could not be read
+    some = vw.Features(features.vectors[left], images=features.images, rows=left)
+    scatter = vw.EmbeddingScatter(vw.Embedding(torch.rand(3, 2), some), index=2)
+    wire = Wire(scatter.player)
+    wire.receive({"cmd": "look", "rows": [0, 1, 2], "side": 24})
+    assert scatter.wait(10) and wire.messages[0]["names"] == ["#7", "#2", "#31"]
+    assert torch.equal(scatter.image.pixels, features.images.image(31).pixels)
+    (buffers,) = [b for d, b in wire.sent if d["method"] == "custom"]
+    found = np.asarray(PILImage.open(io.BytesIO(buffers[0])), float)
+    assert np.abs(found - np.asarray(features.images.thumbnail(7, 24), float)).mean() < 2
+
+
 def test_the_newest_wish_for_thumbnails_wins_and_none_takes_long(embedding, monkeypatch):
     scatter = vw.EmbeddingScatter(embedding)
     scatter.wait(10)

@@ -245,11 +245,10 @@ class EmbeddingScatter(Picks, Plays, VBox):
             "common": [] if whole else common_channels(gallery.features, rows), "layer": self._layer(),
         }  # fmt: skip
 
-    def _settled(self, status: str) -> None:
+    def _settled(self) -> None:
         if self.player.run is not None and self.player.run.last is not None:
             self._embedding = self.player.run.so_far()
-        if status == "done":
-            self._soon("quality", self._judge)
+        self._soon("quality", self._judge)
 
     def _judge(self) -> None:
         """Say how good the finished map is."""

@@ -47,7 +47,7 @@ class ScatterPlayer(Playback, AnyWidget):
         self.curve = ScoreCurve()
         self.curve.figure.fig_margin = {**self.curve.figure.fig_margin, "right": 20}  # room for 1000 at the end of the axis
         self.asked_for: Callable[[dict[str, Any], list[Any]], None] = lambda content, buffers: None
-        self.settled: Callable[[str], None] = lambda status: None
+        self.settled: Callable[[], None] = lambda: None
         self._drawn = 0.0
         super().__init__(**options)
 
@@ -96,7 +96,7 @@ class ScatterPlayer(Playback, AnyWidget):
         if self._run is not None and self._run.last is not None and self._run.last.scores:
             self._draw(self._run.last)
         more = super()._settle(status)
-        self.settled(status)
+        self.settled()
         return more
 
     def close(self) -> None:

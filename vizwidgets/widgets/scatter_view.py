@@ -15,7 +15,7 @@ from vizwidgets.methods.projections import Embedding
 from vizwidgets.methods.scatter import class_marker, scatter
 
 NO_CLASS = 65535
-_DRAWN = 10_000  # points of a still picture: more take seconds, and are not seen
+_DRAWN = 5000  # points of a still picture: more take seconds, and are not seen
 
 
 def groups(features: Features, color: Any) -> tuple[list[str], NDArray[np.uint16]]:
