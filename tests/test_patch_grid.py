@@ -106,6 +106,15 @@ def test_projections_are_those_of_the_methods(net, images, tables, show, layer):
     assert grid.projections is made or grid.projections == made, "nothing is projected that is not asked for"
 
 
+def test_a_table_in_another_order_and_masked(net, images):
+    table = vw.top_patches(net, images, "3", order="bottom", mask=True).result()
+    grid = vw.PatchGrid(table, target=vw.Channel("3", 1), show="deconvnet")
+    frame, wanted = settled(grid), table[1]
+    assert grid.order == "bottom" and [t["index"] for t in frame["tiles"]] == wanted.indices.tolist()
+    assert all(np.array_equal(pixels(t["patch"]), to_pixels(x)) for t, x in zip(frame["tiles"], wanted.images, strict=True))
+    assert vw.PatchGrid(table, order="top").order == "top" and all(p["size"] == [7, 7] for p in grid.projections["pictures"])
+
+
 def test_a_silent_channel_says_so(net, images):
     module = nn.Sequential(*list(net.module))
     quiet = nn.Conv2d(3, 6, 5)

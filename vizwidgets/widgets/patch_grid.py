@@ -11,6 +11,7 @@ import traitlets
 from anywidget import AnyWidget
 from PIL import Image as PILImage
 from PIL import ImageDraw
+from torch import Tensor
 
 from vizwidgets.core.errors import unknown
 from vizwidgets.core.image import Image
@@ -23,7 +24,7 @@ from vizwidgets.methods.patches import PatchTable
 from vizwidgets.methods.store import Store
 
 from .base import TargetTrait, VizWidget, message, script, shows_errors, style
-from .cards import Card, cards_sheet, coded, opened, reduced
+from .cards import Card, cards_sheet, coded, opened, reduced, shown
 from .worker import worker
 
 PROJECTIONS = {"guided backprop": guided_backprop, "deconvnet": deconvnet}
@@ -53,6 +54,7 @@ class PatchGrid(VizWidget, AnyWidget):
     show : {"patch", "image", "guided backprop", "deconvnet"}
         The patch, the whole picture with a frame around it, or the patch and its projection.
     order : {"top", "bottom", "spread"}
+        By default that of the table.
     index : int, optional
         The image of the set that was clicked.
     image : Image, optional
@@ -96,6 +98,8 @@ class PatchGrid(VizWidget, AnyWidget):
         self._pictures: list[dict[str, Any]] = []
         self._open: Any = None
         super().__init__(table=table, **options)
+        if "order" not in options and self.layers and not isinstance(table, Store):
+            self.order = (table if isinstance(table, PatchTable) else table[self.layers[0]]).order
         if self.layer is not None and table is not None and self.layer not in self.layers:
             raise LookupError(unknown("layer", self.layer, self.layers))
         self._follow(None)
@@ -184,30 +188,31 @@ class PatchGrid(VizWidget, AnyWidget):
         if not self._shown or self._shown[0].images is not images or self._shown[0].net is not net:
             self._open = lru_cache(KEPT)(lambda index: images.image(index, net))
         field = net.layers[table.layer].receptive_field
+        masked = table[channel].images if table.mask else None
         named = table.layer == net.layers.order[-1] and len(net.labels) == table.channels
         self._seq += 1
         self.frame = {
             "layer": table.layer, "layers": list(self.layers), "channel": channel, "channels": table.channels,
             "name": f"channel {channel}{f' ({net.labels[channel]})' if named else ''}",
             "caption": f"each position sees {f'{field} pixels' if field else 'the whole picture'}; below each patch its activation",
-            "note": self.frame.get("note", ""), "tiles": [self._tile(table, channel, i) for i in range(table.k)], "seq": self._seq,
+            "note": self.frame.get("note", ""), "tiles": [self._tile(table, channel, i, None if masked is None else masked[i]) for i in range(table.k)], "seq": self._seq,
         }  # fmt: skip
 
-    def _tile(self, table: PatchTable, channel: int, i: int) -> dict[str, Any]:
+    def _tile(self, table: PatchTable, channel: int, i: int, masked: Tensor | None) -> dict[str, Any]:
         index, (y0, x0, y1, x1) = int(table.sources_index[channel, i]), table.boxes[channel, i].tolist()
         about = {
             "index": index, "source": table.images.sources[index], "label": table.images.label_name(index),
             "score": float(table.scores[channel, i]), "position": table.positions[channel, i].tolist(),
-            "size": [y1 - y0, x1 - x0], "cut": [y0, x0, y1, x1],
+            "cut": [y0, x0, y1, x1],
         }  # fmt: skip
         try:
             image = self._open(index)
         except Exception as e:  # a file may have gone since
             return {**about, "lost": message(e)}
         h, w = image.pixels.shape[2:]
-        whole = reduced(image, WHOLE)
+        patch, whole = image.pixels[0, :, y0:y1, x0:x1] if masked is None else masked, reduced(image, WHOLE)
         return {
-            **about, "patch": coded(PILImage.fromarray(to_pixels(image.pixels[0, :, y0:y1, x0:x1]))), "whole": coded(whole),
+            **about, "patch": coded(PILImage.fromarray(to_pixels(patch))), "size": list(patch.shape[1:]), "whole": coded(whole),
             "whole_size": [whole.height, whole.width], "box": [y0 / h, x0 / w, y1 / h, x1 / w], "boxed": (y1 - y0, x1 - x0) != (h, w),
         }  # fmt: skip
 
@@ -238,7 +243,7 @@ class PatchGrid(VizWidget, AnyWidget):
             self.error, self._todo = message(e), []
             self.projections = {**self.projections, "done": True, "failed": True}
             return False
-        self._pictures[i] = {"data": coded(picture), "words": "0 everywhere" if silent else ""}
+        self._pictures[i] = shown(picture, words="0 everywhere" if silent else "")
         if not self._todo or time.monotonic() - self._told > PAUSE:
             self._told = time.monotonic()
             self.projections = {**self.projections, "pictures": [*self._pictures], "done": not self._todo}
