@@ -126,6 +126,15 @@ def test_tsne_keeps_groups_together_and_places_new_ones_in_theirs(metric: str) -
     assert embedding.place(features.vectors[:6] * 1.01).equal(placed)
 
 
+def test_rougher_forces_for_many_keep_groups_together_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = groups()
+    plain = vw.tsne(features, perplexity=8, steps=10).result()
+    monkeypatch.setattr(tsne_module, "MANY", 90)
+    rough = vw.tsne(features, perplexity=8, steps=10).result()
+    assert rough.neighborhood_hit > 0.99 and abs(rough.trustworthiness - plain.trustworthiness) < 0.02
+    assert not rough.points.equal(plain.points)
+
+
 def test_the_same_seed_gives_the_same_points_and_nothing_is_left_behind() -> None:
     features = groups(40)
     with nothing_left_behind(nn.Linear(1, 1), features.vectors):
@@ -222,6 +231,13 @@ def test_pictures() -> None:
     ax = embedding.plot()
     assert [t.get_text() for t in ax.get_legend().get_texts()][:2] == ["class 0", "class 1"] and len(ax.collections) == 17
     assert repr(embedding).startswith("Embedding(60 × 2, PCA, ")
+
+
+def test_a_map_along_one_axis_and_names_that_are_no_formula() -> None:
+    line = vw.pca(vw.Features(random(9, 3), labels=[0, 1, 2] * 3, classes=["$5$", "a\nb", "<script>"]), 1)
+    assert line.picture().width > 480 and line.points.shape == (9, 1)
+    line.plot().figure.canvas.draw()
+    assert vw.image_grid(line, kind="assign").shown == 9
 
 
 def test_points_are_drawn_where_they_are() -> None:

@@ -160,7 +160,7 @@ def image_grid(embedding: Embedding, *, kind: str = "place", cells: int | None =
     for what, value, least, largest in (("cells", cells, 1, most), ("side", 48 if side is None else side, 8, 512)):
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= largest:
             raise ValueError(f"{what} is a whole number from {least} to {largest}, not {value!r}")
-    at = unit_square(embedding.points[:, :2].double().numpy(), stretch=True)
+    at = unit_square(embedding.plane.astype(float), stretch=True)
     at[:, 1] = 1 - at[:, 1]  # rows go down, the map goes up
     if kind == "assign":
         cells = min(cells, ceil(sqrt(len(at))))

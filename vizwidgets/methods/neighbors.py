@@ -65,7 +65,7 @@ class Neighbors(Result):
             cells: list[tuple[int, str, bool | None]] = [] if own is None else [(own, self.features.label_name(own) or "query", None)]
             for j, row in enumerate(found):
                 same = None if own is None or labels is None else bool(labels[row] == labels[own])
-                name = self.features.label_name(row) or f"#{row}"
+                name = " ".join((self.features.label_name(row) or f"#{row}").split())
                 cells.append((row, f"{name}\n{self.distances[i, j]:#.3g}", same))
             rows.append(labelled_row(self.features, cells, gap_after=None if own is None else 0))
         sheet = PILImage.new("RGB", (rows[0].width, sum(r.height for r in rows)), "white")

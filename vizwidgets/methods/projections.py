@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
@@ -88,6 +89,12 @@ class Embedding(Result):
         return self.mapping(self.features.of(images))
 
     @property
+    def plane(self) -> NDArray[np.float32]:
+        """(N, 2): the first two coordinates; a map along one axis lies on a line."""
+        points = self.points[:, :2].numpy()
+        return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+
+    @property
     def caption(self) -> str:
         """How it was made and how far it can be trusted, in words; without measures where they would take long."""
         parts = [self.title] if self.title else []
@@ -100,7 +107,7 @@ class Embedding(Result):
     def picture(self) -> PILImage.Image:
         """The points in the colours and shapes of their classes, with a legend, and a line that says how far to trust them."""
         labels = self.features.labels
-        return scatter(self.points.numpy(), None if labels is None else labels.numpy(), self.features.classes, caption=self.caption)
+        return scatter(self.plane, None if labels is None else labels.numpy(), self.features.classes, caption=self.caption)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the points on a matplotlib axes (a new one by default) and give the axes."""
@@ -112,8 +119,9 @@ class Embedding(Result):
         size = float(np.clip(4000 / len(labels), 4, 36))
         for label in np.unique(labels).tolist():
             colour, shape = class_marker(label)
-            x, y = self.points[torch.from_numpy(labels == label)][:, :2].T.numpy()
-            ax.scatter(x, y, size, colour, marker=MARKERS[shape], linewidths=0, label=class_name(self.features.classes, label))
+            x, y = self.plane[labels == label].T
+            name = class_name(self.features.classes, label).replace("$", r"\$")  # no formula
+            ax.scatter(x, y, size, colour, marker=MARKERS[shape], linewidths=0, label=name)
         if self.features.labels is not None:
             ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False, fontsize="small", markerscale=6 / size**0.5)
         ax.set(xticks=[], yticks=[], aspect="equal")

@@ -42,7 +42,7 @@ def scatter(
     """Points (N, 2), y upwards, on a square of `side` pixels; a legend of the classes to the right, a caption below."""
     radius = float(np.clip(side / np.sqrt(len(points)) / 4.4, 1.5, 6)) * _FINER
     margin = 4 * _FINER + radius
-    at = unit_square(points[:, :2])
+    at = unit_square(points)
     x, y = margin + at[:, 0] * (side * _FINER - 2 * margin), margin + (1 - at[:, 1]) * (side * _FINER - 2 * margin)
     large = PILImage.new("RGB", (side * _FINER, side * _FINER), "white")
     draw = ImageDraw.Draw(large)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from math import ceil
@@ -213,16 +214,18 @@ def umap(features: Features, *, k: int = 15, min_dist: float = 0.1, metric: str 
 
     def settle() -> Iterator[MapStep]:
         yield MapStep(1, {}, torch.from_numpy(_start(features, metric, seed)).float(), "start", 0, features)
-        from umap import UMAP
+        with _threads_kept():
+            from umap import UMAP
 
-        made["umap"] = UMAP(n_neighbors=k, min_dist=min_dist, metric="cosine" if metric == "cosine" else "euclidean",
-                            random_state=seed, n_jobs=1)  # fmt: skip
-        points = made["umap"].fit_transform(features.vectors.numpy())
+            made["umap"] = UMAP(n_neighbors=k, min_dist=min_dist, metric="cosine" if metric == "cosine" else "euclidean",
+                                random_state=seed, n_jobs=1)  # fmt: skip
+            points = made["umap"].fit_transform(features.vectors.numpy())
         yield MapStep(2, {}, torch.from_numpy(np.array(points, np.float32)), "done", made["umap"].n_epochs or 0, features)
 
     def finish(last: MapStep) -> Embedding:
         def place(vectors: Tensor) -> Tensor:
-            return torch.from_numpy(np.array(made["umap"].transform(vectors.numpy()), np.float32))
+            with _threads_kept():
+                return torch.from_numpy(np.array(made["umap"].transform(vectors.numpy()), np.float32))
 
         recipe = recipe_of("umap", features, {"k": k, "min_dist": min_dist, "metric": metric, "seed": seed})
         recipe["taken"] = last.index
@@ -230,6 +233,16 @@ def umap(features: Features, *, k: int = 15, min_dist: float = 0.1, metric: str 
         return Embedding(last.points, features, f"UMAP, {k} neighbours", metric, mapping=place if made else None, recipe=recipe)
 
     return Run(settle(), 2, finish)
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """umap-learn compiles with numba, whose threads are torch's: it sets their number for both."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Known:
