@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from typing import Any
@@ -82,6 +83,7 @@ class NeighborGrid(VizWidget, AnyWidget):
     reading = traitlets.Unicode("", help="how far the pixels are").tag(sync=True)
 
     def __init__(self, features: Features | None = None, *, image: Any = None, **options: Any) -> None:
+        self._asking = threading.Lock()
         self._past: list[Query] = []
         self._seq, self._told = 0, 0.0
         self._made: Features | None = None  # the pixels, where this widget has read them
@@ -128,13 +130,15 @@ class NeighborGrid(VizWidget, AnyWidget):
             self.set_trait(name, value)
 
     def _ask(self, change: Any) -> None:
-        query, asked = change.new, self._asked
-        if query is None or query == asked or query == self._picture(asked):
-            return
-        if asked is not None and asked != self._picture(query):
-            self._past = [*self._past, asked][-MOST_BACK:]
-            self.depth = len(self._past)
-        self._asked = query
+        query = change.new
+        with self._asking:  # linked widgets ask from the worker too
+            asked = self._asked
+            if query is None or query == asked or query == self._picture(asked):
+                return
+            if asked is not None and asked != self._picture(query):
+                self._past = [*self._past, asked][-MOST_BACK:]
+                self.depth = len(self._past)
+            self._asked = query
         self.later(self._show)
 
     def back(self) -> None:
