@@ -128,10 +128,10 @@ def test_tsne_keeps_groups_together_and_places_new_ones_in_theirs(metric: str) -
 
 def test_rougher_forces_for_many_keep_groups_together_too(monkeypatch: pytest.MonkeyPatch) -> None:
     features = groups()
-    plain = vw.tsne(features, perplexity=8, steps=10).result()
+    plain = vw.tsne(features, perplexity=8, steps=6).result()
     monkeypatch.setattr(tsne_module, "MANY", 90)
-    rough = vw.tsne(features, perplexity=8, steps=10).result()
-    assert rough.neighborhood_hit > 0.99 and abs(rough.trustworthiness - plain.trustworthiness) < 0.02
+    rough = vw.tsne(features, perplexity=8, steps=6).result()
+    assert rough.neighborhood_hit > 0.99 and abs(rough.trustworthiness - plain.trustworthiness) < 0.03
     assert not rough.points.equal(plain.points)
 
 
