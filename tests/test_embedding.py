@@ -62,12 +62,12 @@ def test_what_cannot_be_read_is_left_out_and_listed(tmp_path: Path, flowers: vw.
         (tmp_path / name).mkdir()
     for i in range(5):
         PILImage.fromarray(np.full((96, 96, 3), 40 * i, np.uint8)).save(tmp_path / ("rose" if i % 2 else "daisy") / f"{i}.png")
-    (tmp_path / "daisy" / "1broken.png").write_bytes(b"\x89PNG")
+    (tmp_path / "daisy" / "0 broken.png").write_bytes(b"\x89PNG")
     (tmp_path / "rose" / "2 <script>.jpg").write_bytes(b"")
     features = vw.embed(flowers, tmp_path, batch_size=2).result()
     assert features.sources == ("daisy/0.png", "daisy/2.png", "daisy/4.png", "rose/1.png", "rose/3.png")
-    assert features.rows.tolist() == [0, 2, 3, 4, 6] and [features.images.sources[i] for i in features.rows] == list(features.sources)
-    assert [s for s, _ in features.skipped] == ["daisy/1broken.png", "rose/2 <script>.jpg"] and "empty" in features.skipped[1][1]
+    assert features.rows.tolist() == [1, 2, 3, 4, 6] and [features.images.sources[i] for i in features.rows] == list(features.sources)
+    assert [s for s, _ in features.skipped] == ["daisy/0 broken.png", "rose/2 <script>.jpg"] and "empty" in features.skipped[1][1]
     assert [features.label_name(i) for i in range(5)] == ["daisy"] * 3 + ["rose"] * 2
     assert repr(features) == "Features(5 × 96, layer 'penultimate', 2 classes, 2 images skipped)"
     alone = vw.embed(flowers, [tmp_path / "rose" / "3.png"]).result()
