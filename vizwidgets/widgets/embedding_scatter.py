@@ -121,7 +121,7 @@ class EmbeddingScatter(Picks, Plays, VBox):
         self.now(lambda: self._prepare(not block))
         self.observe(lambda _: self.later(self._prepare), ["source", "images", "method", "perplexity", "seed"])
         self.observe(lambda _: self.later(self._colour), "color")
-        self.observe(lambda _: self._mark(), ["index", "selection", "hidden"])
+        self.observe(lambda change: self._mark(change.name), ["index", "selection", "hidden"])
         if block and self.player.run is not None:
             self.player.play(block=True)
 
@@ -225,14 +225,16 @@ class EmbeddingScatter(Picks, Plays, VBox):
             "methods": installed(), "method": self.method, "most": most, "perplexity": self.perplexity or min(PERPLEXITY, most),
         }  # fmt: skip
 
-    def _mark(self) -> None:
+    def _mark(self, changed: str = "") -> None:
         """Show what is picked, selected and hidden, and what there is to say of it."""
         player, row, rows = self.player, self.index, self.selection
         player.picked = -1 if row is None else row
         player.chosen = np.array(rows, "<u4").tobytes()
         player.hidden = [i for i, name in enumerate(self._names) if name in self.hidden]
-        self._soon("image", self._open)
-        self._soon("selection", self._describe_selection)
+        if changed in ("", "index"):
+            self._soon("image", self._open)
+        if changed in ("", "selection"):
+            self._soon("selection", self._describe_selection)
 
     def _describe_selection(self) -> None:
         rows, gallery = self.selection, self._gallery

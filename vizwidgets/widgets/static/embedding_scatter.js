@@ -26,7 +26,7 @@ function render({ model, el }) {
     if (get("mode") === "thumbnails") dirty = true;
     strip.ask(); ask();
   } });
-  const pan = panZoom(stage, { signal, most: 60, changed() { pointed = -1; dirty = true; ask(); }, grab, click(e) {
+  const pan = panZoom(stage, { signal, most: () => 60, changed() { pointed = -1; dirty = true; ask(); }, grab, click(e) {
     const at = spot(e);
     cursor = plot.nearest(...at);
     goTo(cursor);

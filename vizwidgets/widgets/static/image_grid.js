@@ -1,7 +1,7 @@
 // A grid of images to zoom into. Cells and seams are drawn here; thumbnails come from Python, small ones first, large ones
 // for what is seen large.
 
-const SMALL = 40, LARGE = 96, MOST_SIDE = 260;      // pixels
+const SMALL = 40, LARGE = 96, MOST_SIDE = 260, MOST_TILE = 160;      // pixels
 
 function render({ model, el }) {
   const stop = new AbortController(), signal = stop.signal;
@@ -18,7 +18,7 @@ function render({ model, el }) {
   const ask = () => { asked ||= requestAnimationFrame(draw); };
   const arrived = () => { say(); ask(); };
   const small = thumbnails({ model, signal, side: SMALL, arrived, kept: Infinity }), large = thumbnails({ model, signal, side: LARGE, arrived, kept: 400 });
-  const pan = panZoom(stage, { signal, most: 24, changed: ask, click(e) { cursor = cellAt(e); goTo(cells[cursor] ?? -1); } });
+  const pan = panZoom(stage, { signal, most: () => Math.max(2, MOST_TILE / (stage.clientWidth / columns())), changed: ask, click(e) { cursor = cellAt(e); goTo(cells[cursor] ?? -1); } });
   const columns = () => about().columns ?? 1, rows = () => about().rows ?? 1;
   const side = () => stage.clientWidth / columns() * pan.view.k;      // of a cell, on the screen
   const hasSeams = () => right.length + down.length > 0 && get("seams");
@@ -40,7 +40,7 @@ function render({ model, el }) {
     if (!width || !height || !cells.length) return;
     const size = [Math.round(width * ratio), Math.round(height * ratio)], css = getComputedStyle(el);
     if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
-    const s = side(), gap = hasSeams() ? Math.max(2, s / 10) : Math.min(2, s / 20), [ground, accent, ink] = ["--vw-bg2", "--vw-accent", "--vw-fg"].map((name) => css.getPropertyValue(name));
+    const s = side(), gap = hasSeams() ? Math.min(10, Math.max(2, s / 10)) : Math.min(2, s / 20), [ground, accent, ink] = ["--vw-bg2", "--vw-accent", "--vw-fg"].map((name) => css.getPropertyValue(name));
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     g.clearRect(0, 0, width, height);
     const wanted = { small: [], large: [] }, sharp = s * ratio > 1.5 * SMALL;

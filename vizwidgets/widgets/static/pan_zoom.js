@@ -11,14 +11,14 @@ function panZoom(stage, { signal, most, changed, grab = () => null, click }) {
   const within = (v, low, high) => Math.min(high, Math.max(low, v));
   function set(k, x, y) {
     const before = [view.k, view.x, view.y];
-    view.k = within(k, 1, most);
+    view.k = within(k, 1, most());
     view.x = within(x, 1 - view.k - SLACK, SLACK); view.y = within(y, 1 - view.k - SLACK, SLACK);
     const other = view.k !== before[0] || view.x !== before[1] || view.y !== before[2];
     if (other) changed();
     return other;
   }
   function zoom(factor, [px, py] = [0.5, 0.5]) {
-    const f = within(view.k * factor, 1, most) / view.k;
+    const f = within(view.k * factor, 1, most()) / view.k;
     return set(view.k * f, px - (px - view.x) * f, py - (py - view.y) * f);
   }
   const reset = () => set(1, 0, 0);
