@@ -53,9 +53,10 @@ def test_only_with_images(net, images):
 
 def test_patches_of_all_layers_by_one_pass(explorer, net, images):
     tab = explorer.patches
-    assert (tab.status, tab.grid.frame, tab.player.images) == ("idle", {}, 0), "nothing is computed before it is in view"
+    assert (tab.status, tab.grid.frame, tab.player.images, tab.children) == ("idle", {}, 0, (tab.player,)), "nothing is computed before it is in view"
     assert turn(explorer, "Patches") is tab
     frame = settled(tab)
+    assert tab.children == (tab.player, tab.grid), "which has nothing to show before"
     assert (tab.status, frame["layer"], frame["channel"]) == ("done", "1", 0) and tab.player.seen == tab.player.images == 40
     explorer.layer = "3"
     assert settled(tab)["layer"] == "3"

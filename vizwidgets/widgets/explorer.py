@@ -60,6 +60,7 @@ class Explorer(VizWidget, VBox):
         self, net: Net | nn.Module | str | None = None, image: Any = None, *, layer: str | None = None, images: Any = None,
         **options: Any,
     ) -> None:  # fmt: skip
+        images = None if images is None else image_set(images)
         net = load(net or "flowers") if net is None or isinstance(net, str) else as_net(net)
         layer = layer or _readable_layer(net)
         net.layers.readable(layer)
@@ -75,7 +76,6 @@ class Explorer(VizWidget, VBox):
         self.canvas = self.panels["Visualize"] = OptimizationCanvas(net, active=False)
         self.why = self.panels["Why"] = Why(net, active=False)
         if images is not None:
-            images = image_set(images)
             self.patches = self.panels["Patches"] = PatchesTab(net, images, layer=layer, active=False)
             self.neighbours = self.panels["Neighbours"] = NeighboursTab(net, images, layer=layer, active=False)
         super().__init__(net=net, image=own, layer=layer, **options)

@@ -86,19 +86,23 @@ class SetTab(Plays, VBox):
     def __init__(self, net: Net, images: ImageSet, grid: Any, **options: Any) -> None:
         self.player, self.grid = SetPass(), grid
         super().__init__(net=net, images=images, **options)
-        self.player.restart, self.player.found = self._restart, self._found
+        self.player.restart, self.player.found = self._restart, self._hand_on
         traitlets.link((self.player, "error"), (self, "error"))
         traitlets.dlink((self.player, "status"), (self, "status"))
         for name in ("image", "target", "layer"):
             if grid.has_trait(name):
                 traitlets.link((self, name), (grid, name))
         traitlets.dlink((self, "active"), (grid, "active"))
-        self.children = [self.player, grid]
+        self.children = [self.player]
         self.now(self._begin)
         self.observe(lambda _: self.later(self._other_layer), "layer")
 
     def _restart(self) -> None:
         self.later(self._begin)
+
+    def _hand_on(self, result: Any) -> None:
+        self._found(result)
+        self.children = [self.player, self.grid]
 
     def _begin(self) -> None:
         raise NotImplementedError

@@ -35,7 +35,7 @@ function render({ model, el }) {
     const pictures = way === "image" && !t.lost ? [{ data: t.whole, size: t.whole_size, box: t.box }] : [patch], lines = [number(t.score).replace("-", "−")];
     if (way === "guided backprop" || way === "deconvnet") {
       const p = projected(), made = p?.pictures[i];
-      if (!p?.failed && !t.lost) pictures.push({ size: t.size, words: "…", ...made });
+      if (!p?.failed) pictures.push({ size: t.size, words: t.lost ? "" : "…", ...made });
     }
     return { pictures, lines, chosen: t.index === get("index"), name: `${called(t)}: ${lines[0]}` };
   }
