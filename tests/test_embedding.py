@@ -157,5 +157,5 @@ def test_vectors_of_other_images(flowers: vw.Net) -> None:
 def test_the_recipe_does_not_pretend_to_hold_the_images(flowers: vw.Net) -> None:
     features = vw.embed(flowers, torch.rand(2, 3, 96, 96)).result()
     assert features.recipe["options"] == {"layer": "penultimate", "batch_size": None}
-    with pytest.raises(ValueError, match="does not hold it"):
+    with pytest.raises(ValueError, match="does not hold them"):
         vw.rerun(features)

@@ -26,7 +26,7 @@ ALLOWED = {
     "__init__": {"core", "models", "data", "methods", "load", "recipe"},
 }
 NOTEBOOK = {"ipywidgets", "anywidget", "bqplot", "matplotlib", "traitlets", "IPython"}
-HEAVY = {*NOTEBOOK, "sklearn", "skimage", "openTSNE"}
+HEAVY = {*NOTEBOOK, "sklearn", "skimage", "scipy", "openTSNE", "umap"}
 CORE_MAY = {"torch", "numpy", "PIL"}
 
 

@@ -133,6 +133,14 @@ def test_one_or_two_or_equal_images(kind: str) -> None:
             assert sorted(i for i in grid.cells.flatten().tolist() if i >= 0) == list(range(n))
 
 
+def test_the_recipe_says_what_was_chosen_and_of_which_map() -> None:
+    map_ = vw.pca(vw.Features(torch.rand(9, 3)))
+    grid = vw.image_grid(map_, kind="assign")
+    assert grid.recipe["options"] == {"kind": "assign", "cells": 3, "side": 96} and grid.recipe["embedding"] == map_.recipe
+    with pytest.raises(ValueError, match="does not hold them"):
+        vw.rerun(grid)
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"kind": "asign"}, "did you mean 'assign'"),
     ({"kind": "assign", "cells": 65}, "from 1 to 64, not 65"),

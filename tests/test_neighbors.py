@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,13 @@ def test_a_query_by_image(flowers: vw.Net) -> None:
     found = vw.neighbors(features, vw.Image(drawings[5][0]), k=4)
     assert found.indices[0, 0] == 5 and found.distances[0, 0] < 1e-5 and found.query is None and found.agreement is None
     assert found.indices[0, 1:].tolist() == vw.neighbors(features, 5, k=3).indices[0].tolist()
+
+
+@pytest.mark.parametrize("query", [3, [1, 2], torch.tensor([[0.1, 0.2]])])
+def test_neighbours_are_found_again(query: object, tmp_path: Path) -> None:
+    found = vw.neighbors(vw.Features(torch.rand(9, 2), labels=[0, 1, 2] * 3), query, k=4, metric="l2")
+    again = vw.rerun(found.save(tmp_path / "near.png"))
+    assert again.indices.equal(found.indices) and again.distances.equal(found.distances) and again.agreement == found.agreement
 
 
 def test_pictures(flowers: vw.Net) -> None:

@@ -185,7 +185,7 @@ def test_pca_may_be_made_again_but_not_without_vectors(monkeypatch: pytest.Monke
     features = groups()
     again = vw.rerun(vw.pca(features))
     assert again.points.equal(vw.pca(features).points) and again.features.labels.equal(features.labels)
-    monkeypatch.setattr(projections, "KEPT", 10)
+    monkeypatch.setattr("vizwidgets.methods.embedding.KEPT", 10)
     with pytest.raises(ValueError, match=r"too many for the recipe: pca\(features"):
         vw.rerun(vw.pca(features))
 

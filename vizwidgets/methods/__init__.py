@@ -44,26 +44,27 @@ METHODS["sanity_check"] = lambda net, method, **given: sanity_check(method, net,
 
 
 def _of_vectors(method: Callable[..., Any]) -> Callable[..., Any]:
-    def again(_net: None, vectors: Any = None, labels: Any = None, **options: Any) -> Any:
+    def again(_net: None, vectors: Any = None, labels: Any = None, **given: Any) -> Any:
         if vectors is None:
-            raise ValueError(f"the vectors were too many for the recipe: {method.__name__}(features, ...) with its options makes the map again")
-        return method(Features(vectors, labels), **options)
+            raise ValueError(f"the vectors were too many for the recipe: {method.__name__}(features, ...) with its options makes the result again")
+        return method(Features(vectors, labels), **given)
 
     return again
 
 
 def _of_images(_net: Any, **_options: Any) -> Any:
-    raise ValueError("a recipe says which set of images it was, but does not hold it: embed(net, images, ...) with its options")
+    raise ValueError("the recipe says which images it was of, but does not hold them: the same call with its options makes the result again")
 
 
-METHODS |= {f.__name__: _of_vectors(f) for f in (pca, tsne, umap)}
-METHODS["embed"] = _of_images
+METHODS |= {f.__name__: _of_vectors(f) for f in (neighbors, pca, tsne, umap)}
+METHODS |= {f.__name__: _of_images for f in (embed, image_grid)}
 
 __all__ = [
-    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors", "PatchTable", "Patches", "Store",
-    "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity", "colour_opponency", "common_channels", "deconvnet",
-    "deepdream", "deletion", "embed", "fgsm", "first_layer_filters", "fool", "gradcam", "guided_backprop",
-    "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert", "layer_weights",
-    "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game", "record", "saliency",
-    "sanity_check", "share_inside", "similarity", "smoothgrad", "top_patches", "trustworthiness", "tsne", "umap", "visualize",
+    "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors", "PatchTable",
+    "Patches", "Store", "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity",
+    "colour_opponency", "common_channels", "deconvnet", "deepdream", "deletion", "embed", "fgsm", "first_layer_filters", "fool",
+    "gradcam", "guided_backprop", "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert",
+    "layer_weights", "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game",
+    "record", "saliency", "sanity_check", "share_inside", "similarity", "smoothgrad", "top_patches",
+    "trustworthiness", "tsne", "umap", "visualize",
 ]  # fmt: skip

@@ -28,6 +28,7 @@ from vizwidgets.data.image_set import ImageSet, image_set
 PENULTIMATE, INPUT = "penultimate", "input"
 PIXELS = 32  # side of the pictures that are compared pixel by pixel
 AT_ONCE = 16
+KEPT = 4_000_000  # numbers: as many as a recipe holds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -283,6 +284,12 @@ def as_features(features: Any) -> Features:
         return Features(features)  # type: ignore[arg-type]
     hint = "its .result() is" if isinstance(features, Run) else "embed(net, images).result(), or Features(vectors), are"
     raise TypeError(f"features are Features or vectors (N, D), not {type(features).__name__}: {hint}")
+
+
+def recipe_of(method: str, features: Features, options: dict[str, Any], **inputs: Any) -> dict[str, Any]:
+    """The recipe of what is made of features; it holds the vectors where they are not too many, and what made them."""
+    kept = {"vectors": features.vectors, "labels": features.labels, **inputs} if features.vectors.numel() <= KEPT else {}
+    return make_recipe(None, method, kept, options) | {"features": features.recipe}
 
 
 def class_name(classes: tuple[str, ...], label: int) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vizwidgets.core.errors import unknown
 from vizwidgets.core.picture import colour_table
+from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.results import Result
 
 from .neighbors import nearest, pair_distances
@@ -169,7 +170,7 @@ def image_grid(embedding: Embedding, *, kind: str = "place", cells: int | None =
     centres = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)  # x, y of the cells, row by row
     grid = {"place": _place, "fill": _fill, "assign": _assign}[kind](at, centres)
     shown = torch.from_numpy(grid).view(cells, cells)
-    recipe = {**embedding.recipe, "grid": {"kind": kind, "cells": cells, "side": side}} if embedding.recipe else {}
+    recipe = make_recipe(None, "image_grid", {}, {"kind": kind, "cells": cells, "side": side}) | {"embedding": embedding.recipe}
     return Mosaic(shown, embedding, kind, _seams(embedding, shown) if kind == "assign" else None, side, recipe=recipe)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from vizwidgets.core.errors import unknown
 from vizwidgets.core.results import Result
 
-from .embedding import Features, as_features
+from .embedding import Features, as_features, recipe_of
 from .scatter import labelled_row
 
 METRICS = ("cosine", "l2")
@@ -119,7 +119,8 @@ def neighbors(features: Features, query: Any, *, k: int = 8, metric: str = "cosi
     agreed = None
     if rows is not None and features.labels is not None:
         agreed = float((features.labels[indices] == features.labels[rows, None]).double().mean())
-    return Neighbors(indices, distances, agreed, features, rows, metric)
+    recipe = recipe_of("neighbors", features, {"k": k, "metric": metric}, query=vectors if rows is None else rows)
+    return Neighbors(indices, distances, agreed, features, rows, metric, recipe=recipe)
 
 
 def agreement(features: Features, k: int = 5, *, metric: str = "cosine") -> float:

@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
-from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.results import Result
 
-from .embedding import Features, as_features, class_name, numbers
+from .embedding import Features, as_features, class_name, numbers, recipe_of
 from .neighbors import BLOCK, check_metric, nearest
 from .scatter import MARKERS, class_marker, scatter
 
 NEAR = 12  # neighbours that the two measures look at
 QUICK = 5000  # up to so many images a picture tells the measures, which takes a second
-KEPT = 4_000_000  # numbers: as many as a recipe holds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -300,10 +298,3 @@ def _check_near(k: int, count: int, points: Tensor, most: int) -> None:
         raise ValueError(f"points are finite and ({count}, 2), one for each image, not {tuple(points.shape)}")
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
         raise ValueError(f"k is a number of neighbours from 1 to {most} for {count} images, not {k!r}")
-
-
-def recipe_of(method: str, features: Features, options: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a map; it holds the vectors where they are not too many, and what made them."""
-    kept = features.vectors.numel() <= KEPT
-    inputs = {"vectors": features.vectors, "labels": features.labels} if kept else {}
-    return make_recipe(None, method, inputs, options) | {"features": features.recipe}

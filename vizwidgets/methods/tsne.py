@@ -17,9 +17,9 @@ from torch import Tensor
 
 from vizwidgets.core.optimize import Run
 
-from .embedding import Features, as_features
+from .embedding import Features, as_features, recipe_of
 from .neighbors import check_metric, nearest
-from .projections import Embedding, principal_axes, recipe_of
+from .projections import Embedding, principal_axes
 from .scatter import scatter
 
 EVERY = 15  # iterations in a step
