@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from matplotlib.path import Path
 
 pytestmark = pytest.mark.browser
 
@@ -43,6 +45,16 @@ def python(book, what):
     return book.python(f"scatter.wait(20)\nprint(json.dumps({what}))")
 
 
+def becomes(book, what, wanted):
+    """Messages of the page take their time."""
+    for _ in range(100):
+        found = python(book, what)
+        if found == wanted:
+            return
+        book.page.wait_for_timeout(50)
+    raise AssertionError(f"{what} is {found}, not {wanted}")
+
+
 def test_pixels_lasso_keys_and_legend(notebook):
     book = notebook(MAP, viewport={"width": 1300, "height": 1000}, device_scale_factor=2)
     page = book.page
@@ -60,37 +72,53 @@ def test_pixels_lasso_keys_and_legend(notebook):
     page.mouse.move(*spots[8])
     page.mouse.click(*spots[8])
     page.wait_for_function("() => document.querySelector('.vw-scatter-main .vw-where').textContent.includes('chosen')")
-    index = python(book, "scatter.index")
-    assert index % 12 == 8, "it is of the class that lies there"
+    becomes(book, "scatter.index is not None", True)
+    assert python(book, "scatter.index % 12") == 8, "it is of the class that lies there"
     assert python(book, "torch.equal(scatter.image.pixels, images[scatter.index][None])")
 
-    # A lasso around one class.
+    # A lasso that bends inwards, against matplotlib's.
+    x, y, w, h = page.evaluate(PLACES)
+    outline = [(x + w * a, y + h * b) for a, b in ((0.03, 0.5), (0.45, 0.03), (0.97, 0.5), (0.6, 0.6), (0.5, 0.97), (0.4, 0.45))]
+    page.get_by_role("button", name="Lasso").click()
+    page.mouse.move(*outline[0])
+    page.mouse.down()
+    for corner in (*outline[1:], outline[0]):
+        page.mouse.move(*corner, steps=8)
+    page.mouse.up()
+    page.wait_for_selector(".vw-scatter-selection .vw-title:has-text('of 120 selected')")
+    near, sure = (set(np.flatnonzero(Path(outline).contains_points(spots, radius=d))) for d in (3, -3))
+    near, sure = near | sure, near & sure      # the sign of the radius goes by the direction of the outline
+    page.wait_for_timeout(200)
+    found = set(python(book, "scatter.selection"))
+    assert sure <= found <= near and 20 < len(sure) < 100 and len(near - sure) < 12
+
+    # A rectangle around one class.
     mine = [spots[i] for i in range(0, 120, 12)]
     left, right, top, bottom = min(p[0] for p in mine) - 9, max(p[0] for p in mine) + 9, min(p[1] for p in mine) - 9, max(p[1] for p in mine) + 9
     inside = [i for i, (a, b) in enumerate(spots) if left < a < right and top < b < bottom]
-    page.get_by_role("button", name="Lasso").click()
+    page.get_by_role("button", name="Rectangle").click()
     page.mouse.move(left, top)
     page.mouse.down()
-    for corner in ((right, top), (right, bottom), (left, bottom), (left, top + 4)):
-        page.mouse.move(*corner, steps=6)
+    page.mouse.move(right, bottom, steps=6)
     page.mouse.up()
+    becomes(book, "scatter.selection", inside)
     page.wait_for_function("(n) => document.querySelector('.vw-scatter-selection .vw-title').textContent === `${n} of 120 selected`", arg=len(inside))
-    assert python(book, "scatter.selection") == inside
     page.wait_for_function("() => document.querySelector('.vw-scatter-selection').textContent.includes('ash 10')")
     page.wait_for_function("() => document.querySelector('.vw-shared').textContent.includes('channel 0')")
     pale = blue(page)
-    assert 0 < pale < full, "the others are pale"
+    assert 0 < pale < 0.8 * full, "the others are pale"
     assert page.locator(".vw-scatter-selection .vw-tiles canvas").evaluate("(c) => c.width > 100")
 
     # By keys alone: clear, go, choose, add, zoom.
     page.locator(STAGE).focus()
     page.keyboard.press("Escape")
     page.wait_for_function("() => document.querySelector('.vw-scatter-selection').hidden")
-    assert python(book, "[scatter.selection, scatter.index]") == [[], None]
+    becomes(book, "[scatter.selection, scatter.index]", [[], None])
     assert blue(page) == pytest.approx(full, abs=4)
     for key in ("Home", "ArrowRight", "Enter", "Space", "ArrowDown", "Space"):
         page.keyboard.press(key)
     page.wait_for_function("() => document.querySelector('.vw-scatter-selection .vw-title').textContent === '2 of 120 selected'")
+    becomes(book, "len(scatter.selection)", 2)
     index, chosen = python(book, "[scatter.index, scatter.selection]")
     assert spots[index][0] > spots[0][0] and index in chosen
     page.keyboard.press("Escape")
@@ -103,7 +131,7 @@ def test_pixels_lasso_keys_and_legend(notebook):
     # The legend puts a class away; Python sees it, and sets it.
     page.locator(".vw-scatter-legend button", has_text="ash").first.click()
     page.mouse.move(5, 5)
-    assert python(book, "scatter.hidden") == ["ash"]
+    becomes(book, "scatter.hidden", ["ash"])
     half = blue(page)
     assert half < 0.7 * full
     book.python("scatter.hidden = ('ash', 'larch')")
@@ -119,7 +147,7 @@ def test_pixels_lasso_keys_and_legend(notebook):
     colour = book.python("print(json.dumps((images[3, :, 0, 0] * 255).round().int().tolist()))")
     near = COLOUR.replace("d[i] === colour[0] && d[i + 1] === colour[1] && d[i + 2] === colour[2]", "[0, 1, 2].every((c) => Math.abs(d[i + c] - colour[c]) < 6)")
     page.wait_for_function(f"(colour) => ({near})(document.querySelector('{STAGE} canvas'), colour) > 500", arg=colour)
-    assert python(book, "scatter.mode") == "thumbnails"
+    becomes(book, "scatter.mode", "thumbnails")
 
 
 def test_a_run_settles_and_the_newest_points_are_painted(notebook):
@@ -155,6 +183,7 @@ scatter""")
     spots = places(book)
     page.mouse.click(*spots[30])
     page.wait_for_function("() => document.querySelector('.vw-scatter-main .vw-where').textContent.includes('chosen')")
+    becomes(book, "scatter.index is not None", True)
     x, y = spots[python(book, "scatter.index")]
     assert abs(x - spots[30][0]) < 15 and abs(y - spots[30][1]) < 15, "the points are where those of the last step are"
 
@@ -172,7 +201,7 @@ def test_the_grid_and_its_seams(notebook):
     box = canvas.bounding_box()
     page.mouse.click(box["x"] + 7.5 * box["width"] / 11, box["y"] + 4.5 * box["height"] / 11)
     page.wait_for_function("() => document.querySelector('.vw-mosaic').textContent.includes('chosen')")
-    assert python(book, "scatter.index") == row
+    becomes(book, "scatter.index", row)
     said = page.locator(".vw-mosaic").text_content()
     right = book.python("print(json.dumps(float(scatter.mosaic.seams[0][4, 7])))")
     assert f"right {right:.3g}" in said and f"#{row}" in said
@@ -181,11 +210,11 @@ def test_the_grid_and_its_seams(notebook):
     left = book.python("print(json.dumps(int(scatter.mosaic.cells[4, 6])))")
     page.wait_for_function("(name) => document.querySelector('.vw-mosaic .vw-where').textContent.startsWith(name) && document.querySelector('.vw-mosaic').textContent.includes('chosen')",
                            arg=f"#{left} ")  # fmt: skip
-    assert python(book, "scatter.index") == left
+    becomes(book, "scatter.index", left)
     page.keyboard.press("+")
     page.wait_for_timeout(200)
     assert canvas.evaluate("(c) => c.toDataURL()") != with_seams
     page.keyboard.press("0")
     page.locator(".vw-mosaic input[type=checkbox]").click()
     page.wait_for_function("() => document.querySelector('.vw-mosaic .vw-scale').hidden")
-    assert book.python("print(json.dumps(scatter.seams))") is False
+    becomes(book, "scatter.seams", False)

@@ -28,6 +28,7 @@ from .scatter_player import ScatterPlayer
 from .stills import text_table
 from .worker import worker
 
+CHANCE = 3.0  # standard errors of a mean that some of a few hundred channels reach by chance
 READY = 2.0  # seconds that it waits with being shown
 METHODS = ("t-SNE", "PCA", "UMAP")
 PERPLEXITY, LARGEST = 30, 100  # of `vizwidgets.tsne` by default; what the page offers at most
@@ -38,7 +39,7 @@ class EmbeddingScatter(Picks, Plays, VBox):
     """The images of a set as points in a plane, as `vizwidgets.tsne` and its kin lay them out.
 
     A click takes an image (`index`, `image`), a lasso or rectangle several (`selection`): they are shown below, with their classes
-    and the channels that they have in common. Rows are those of the features.
+    and the channels that they have in common, if any are further above the mean than chance would have it. Rows are those of the features.
 
     Parameters
     ----------
@@ -242,9 +243,11 @@ class EmbeddingScatter(Picks, Plays, VBox):
             self.player.told = {}
             return
         whole = len(rows) == len(gallery) or gallery.features.layer == INPUT  # pixels are no channels
+        chance = CHANCE / len(rows) ** 0.5
+        common = [] if whole else [(channel, above) for channel, above in common_channels(gallery.features, rows) if above > chance]
         self.player.told = {
             "count": len(rows), "classes": view.tally(self._groups[list(rows)], self._names), "whole": whole,
-            "common": [] if whole else common_channels(gallery.features, rows), "layer": self._layer(),
+            "common": common, "chance": chance, "layer": self._layer(),
         }  # fmt: skip
 
     def _settled(self) -> None:

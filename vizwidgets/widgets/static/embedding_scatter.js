@@ -309,7 +309,7 @@ function render({ model, el }) {
     if (about().pictures) strip.show(rows.slice(0, STRIP), 56);
     more.textContent = about().pictures && rows.length > STRIP ? `shown are the first ${STRIP}` : "";
     const common = t.count === rows.length ? t.common : [];
-    shared.replaceChildren(make("span", {}, common.length ? "In common, above the mean of all images:" : t.whole ? "" : t.count === rows.length ? "No channel stands out." : ""),
+    shared.replaceChildren(make("span", {}, common.length ? "In common, above the mean of all images:" : t.whole ? "" : t.count === rows.length ? `No channel stands out: by chance some would be ${t.chance.toFixed(1)} SD above the mean of all.` : ""),
       ...common.map(([channel, above]) => {
         const text = `channel ${channel} `, amount = make("b", {}, `+${above.toFixed(1)} SD`);
         if (!t.layer) return make("span", {}, text, amount);
