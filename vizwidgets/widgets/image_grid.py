@@ -120,10 +120,10 @@ class ImageGrid(Picks, AnyWidget):
         return super().wait(timeout) and all(worker.wait(owner, timeout) for owner in self._looks.values())
 
     def still(self) -> PILImage.Image | None:
-        """The grid, at most some 960 pixels wide."""
+        """The grid, at most some 600 pixels wide, so that a page that holds it stays small."""
         if self.mosaic is None:
             return None
-        return self.mosaic.picture(side=max(8, min(48, 960 // self.mosaic.cells.shape[1])), seams=self.seams)
+        return self.mosaic.picture(side=max(8, min(48, 600 // self.mosaic.cells.shape[1])), seams=self.seams)
 
     def describe(self) -> str:
         """Size, kind, and how many images are seen."""
