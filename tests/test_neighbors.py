@@ -135,17 +135,18 @@ def test_two_images_have_each_other() -> None:
     assert vw.neighbors(vw.Features(torch.rand(2, 4)), [0, 1], k=1).indices.tolist() == [[1], [0]]
 
 
-def test_memory_does_not_grow_with_the_queries() -> None:
-    vectors, held = torch.rand(3000, 4), []
+@pytest.mark.parametrize("equal", [False, True])
+def test_memory_does_not_grow_with_the_queries(equal: bool) -> None:
+    vectors, held = torch.ones(1000, 4) if equal else torch.rand(1000, 4), []
 
     class Watched(torch.overrides.TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
             found = function(*args, **(kwargs or {}))
-            if isinstance(found, torch.Tensor):
-                held.append(found.numel())
+            held.extend(t.numel() for t in (found if isinstance(found, tuple) else [found]) if isinstance(t, torch.Tensor) and t.dim() <= 2)
             return found
 
     with pytest.MonkeyPatch.context() as patch, Watched():
-        patch.setattr(module, "BLOCK", 30_000)
-        nearest(vectors, vectors, 3)
-    assert max(held) <= 30_000
+        patch.setattr(module, "BLOCK", 20_000)
+        found = nearest(vectors, vectors, 3, own=torch.arange(1000))[0]
+    assert max(held) <= 20_000
+    assert not equal or found[5].tolist() == [0, 1, 2]
