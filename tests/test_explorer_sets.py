@@ -11,6 +11,7 @@ from PIL import Image as PILImage
 from wire import Wire
 
 import vizwidgets as vw
+from vizwidgets.methods import embedding
 from vizwidgets.widgets import sets
 
 
@@ -136,6 +137,30 @@ def test_stopped_it_can_begin_again(gated):
     module.gate.release(10_000)
     Wire(tab.player).receive({"cmd": "play"})
     assert len(settled(tab)["rows"]) == 2 and len(tab.grid.features) == 40 and tab.status == "done"
+
+
+def test_half_of_the_pixels_are_not_compared(explorer, monkeypatch):
+    gate, vectors = threading.Semaphore(0), embedding.vectors_of
+
+    def slow(net, images, layer):
+        if layer == "input":
+            gate.acquire()
+        return vectors(net, images, layer)
+
+    monkeypatch.setattr(embedding, "vectors_of", slow)
+    tab = turn(explorer, "Neighbours")
+    try:
+        gate.release()
+        until(lambda: tab.player.aim == "Pixels" and tab.player.run.taken == 1)
+        tab.pause()
+        gate.release()
+        until(lambda: tab.status == "paused")
+        assert len(settled(tab)["rows"]) == 1 and tab.player.seen == 32
+        gate.release(10)
+        Wire(tab.player).receive({"cmd": "play"})
+        assert len(settled(tab)["rows"]) == 2 and len(tab.grid.pixels) == 40
+    finally:
+        gate.release(100)
 
 
 def test_out_of_view_it_halts(gated):

@@ -34,7 +34,7 @@ FRAME = "#d55e00"
 WHOLE = 320  # pixels of the longer side of whole pictures
 READY = 2.0  # seconds that it waits with being shown
 PAUSE = 0.25  # seconds between two states of the projections that are shown
-KEPT = 128  # images that are held, prepared for the network
+KEPT = 64  # images that are held, prepared for the network
 
 
 class PatchGrid(VizWidget, AnyWidget):
