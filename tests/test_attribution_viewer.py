@@ -221,7 +221,7 @@ def test_the_file_is_what_is_shown_with_its_recipe(net, x, tmp_path):
     wire = Wire(viewer)
     for i, name in enumerate(("saliency", "own", "nothing")):
         wire.receive({"cmd": "save", "method": name, "view": "a"})
-        until(lambda: len(wire.messages) > i)
+        until(lambda before=i: len(wire.messages) > before)
     assert [m["file"].split("-")[0] for m in wire.messages] == ["saliency", "own", ""]
     assert "no map of nothing" in viewer.error
     (first,), (second,) = [b for d, b in wire.sent if d.get("method") == "custom" and b]
