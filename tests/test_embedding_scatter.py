@@ -86,6 +86,15 @@ def test_an_embedding_is_one_buffer_of_points_and_one_of_classes(features, embed
     assert f"{embedding.trustworthiness:.2f}" in said and f"{round(100 * embedding.neighborhood_hit)} %" in said
 
 
+def test_measures_that_take_long_wait_until_they_are_asked_for(embedding, monkeypatch):
+    monkeypatch.setattr(scatter_view, "QUICK", 59)
+    scatter = vw.EmbeddingScatter(embedding)
+    assert scatter.wait(10) and scatter.player.quality == "" and "trustworthiness" not in vars(embedding)
+    assert embedding.trustworthiness
+    other = vw.EmbeddingScatter(embedding)
+    assert other.wait(10) and other.player.quality.startswith("Trustworthiness")
+
+
 def test_every_two_of_24_classes_differ(features):
     found = scatter_view.marks(24)
     assert len(set(found)) == 24

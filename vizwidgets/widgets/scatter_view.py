@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 
 from vizwidgets.core.errors import unknown
 from vizwidgets.methods.embedding import Features, class_name
-from vizwidgets.methods.projections import Embedding
+from vizwidgets.methods.projections import QUICK, Embedding
 from vizwidgets.methods.scatter import class_marker, scatter
 
 NO_CLASS = 65535
@@ -60,7 +60,9 @@ def packed(points: Any) -> bytes:
 
 
 def quality(embedding: Embedding) -> str:
-    """How far a finished map can be trusted, in words."""
+    """How far a finished map can be trusted, in words; "" where nobody has asked and it would take long."""
+    if len(embedding.points) > QUICK and "trustworthiness" not in vars(embedding):
+        return ""
     said = [f"Trustworthiness {embedding.trustworthiness:.2f} of 1"] if np.isfinite(embedding.trustworthiness) else []
     if embedding.neighborhood_hit is not None:
         said.append(f"{embedding.neighborhood_hit:.0%} of the nearest points are of the same class".replace("%", " %"))
