@@ -134,8 +134,11 @@ class Features(Result):
             raise ValueError("these features know no network that would make vectors of images: give vectors (Q, D)")
         else:
             several = isinstance(images, (list, tuple)) or (isinstance(images, Tensor) and images.dim() == 4)
-            opened = [open_image(x, self.net).pixels for x in (images if several else [images])]
-            found = vectors_of(self.net, torch.cat(opened), self.layer)
+            given = list(images) if several else [images]
+            if not given:
+                raise ValueError("there are no images to compare: the list is empty")
+            opened = (torch.cat([open_image(x, self.net).pixels for x in given[i : i + AT_ONCE]]) for i in range(0, len(given), AT_ONCE))
+            found = torch.cat([vectors_of(self.net, x, self.layer) for x in opened])
         if found.shape[1] != self.vectors.shape[1] or not bool(found.isfinite().all()):
             raise ValueError(f"vectors to compare are finite and (Q, {self.vectors.shape[1]}), not {tuple(found.shape)}")
         return found.to(self.vectors.dtype)
