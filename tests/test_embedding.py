@@ -12,7 +12,10 @@ from PIL import Image as PILImage
 from torch import nn
 
 import vizwidgets as vw
+from vizwidgets.core.image import open_image
 from vizwidgets.core.penultimate import classifier
+from vizwidgets.methods import embedding
+from vizwidgets.methods.embedding import vectors_of
 
 # Their last linear layer gives the logits as they are.
 LINEAR = [n for n in MATRIX if n not in ("squeezenet", "half", "compiled")]
@@ -72,6 +75,28 @@ def test_what_cannot_be_read_is_left_out_and_listed(tmp_path: Path, flowers: vw.
     assert repr(features) == "Features(5 × 96, layer 'penultimate', 2 classes, 2 images skipped)"
     alone = vw.embed(flowers, [tmp_path / "rose" / "3.png"]).result()
     torch.testing.assert_close(alone.vectors[0], features.vectors[4], atol=1e-5, rtol=1e-5)
+
+
+def test_images_to_compare_are_opened_some_at_a_time(flowers: vw.Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = vw.embed(flowers, vw.data.Flowers(3)).result()
+    given = [vw.data.Flowers(20, seed=4).flower(i).picture() for i in range(20)]
+    opened, most = 0, []
+
+    def counted(source: object, net: vw.Net) -> object:
+        nonlocal opened
+        opened += 1
+        return open_image(source, net)
+
+    def vectors(net: vw.Net, images: torch.Tensor, layer: str) -> torch.Tensor:
+        most.append((opened, len(images)))
+        return vectors_of(net, images, layer)
+
+    monkeypatch.setattr(embedding, "AT_ONCE", 8)
+    monkeypatch.setattr(embedding, "open_image", counted)
+    monkeypatch.setattr(embedding, "vectors_of", vectors)
+    found = features.of(given)
+    assert most == [(8, 8), (16, 8), (20, 4)]  # none is opened before those before it are done
+    torch.testing.assert_close(found, vw.embed(flowers, given).result().vectors, atol=1e-5, rtol=1e-5)
 
 
 def test_nothing_to_read_or_nothing_finite_is_an_error(tmp_path: Path, flowers: vw.Net) -> None:

@@ -365,6 +365,10 @@ def test_wrong_sources_and_messages(embedding, features):
         vw.EmbeddingScatter(torch.rand(5, 2))
     with pytest.raises(ValueError, match="at least 4"):
         vw.EmbeddingScatter(vw.Features(torch.rand(2, 3)))
+    net = vw.load("flowers")
+    for run, what in ((vw.embed(net, torch.rand(2, 3, 96, 96)), "Features"), (vw.visualize(net, vw.Logit(0), steps=1, size=32), "Rendering")):
+        with pytest.raises(TypeError, match=f"the result of a run of vizwidgets.tsne or umap; this run's is a {what}"):
+            vw.EmbeddingScatter(run)
     scatter = vw.EmbeddingScatter(embedding)
     wire = Wire(scatter.player)
     for content in ({"cmd": "pick", "value": 999}, {"cmd": "look", "rows": [999], "side": 8}, {"cmd": "method", "value": "magic"}):

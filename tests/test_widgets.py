@@ -16,6 +16,7 @@ from wire import Wire
 import vizwidgets as vw
 from vizwidgets.widgets.image_chooser import ImageChooser
 from vizwidgets.widgets.top_classes import TopClasses
+from vizwidgets.widgets.worker import worker
 
 
 @pytest.fixture(scope="module")
@@ -320,6 +321,15 @@ def test_only_slow_work_is_announced(net, x):
     grid.layer = "stage3"
     assert grid.wait(10)
     assert seen == [True, False]
+
+
+def test_a_closed_widget_does_nothing_more(net):
+    gate, done, picker = threading.Event(), [], vw.LayerPicker(net)
+    worker.submit("another", gate.wait)
+    picker.later(lambda: done.append(1))
+    picker.close()
+    gate.set()
+    assert worker.wait("another", 10) and worker.wait(picker, 10) and not done
 
 
 def test_classes(net, x):

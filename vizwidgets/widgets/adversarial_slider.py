@@ -269,5 +269,4 @@ class AdversarialSlider(VizWidget, AnyWidget):
     def close(self) -> None:
         """End what is under way with the widget."""
         self._attack = None
-        worker.drop(self)
         super().close()

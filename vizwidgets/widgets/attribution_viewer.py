@@ -288,5 +288,4 @@ class AttributionViewer(VizWidget, AnyWidget):
     def close(self) -> None:
         """End what is under way with the widget."""
         self._case = None
-        worker.drop(self)
         super().close()

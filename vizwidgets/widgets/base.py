@@ -132,6 +132,11 @@ class VizWidget(traitlets.HasTraits):
         """Wait until it has something to show; a run goes on."""
         return self.wait(timeout)
 
+    def close(self) -> None:
+        """Leave the page; what has not begun is not done."""
+        worker.drop(self)
+        super().close()  # type: ignore[misc]
+
     def still(self) -> PILImage.Image | None:
         """What it shows, as a picture for viewers without a kernel."""
         return None

@@ -170,13 +170,16 @@ class EmbeddingScatter(Picks, Plays, VBox):
         made = self._map(source)
         # The first step of a run tells what the points are, and where they begin.
         first = (made.last or next(made)) if isinstance(made, Run) else made
-        features = first.features
+        embedding = made.so_far() if isinstance(made, Run) else made
+        if not isinstance(embedding, Embedding):
+            raise TypeError(f"a map is the result of a run of vizwidgets.tsne or umap; this run's is a {type(embedding).__name__}")
+        features = embedding.features
         other = self._gallery is not None and self._gallery.features is not features
         self._gallery = Gallery(features, None if self.images is None else image_set(self.images))
         if other:  # rows of other features mean nothing here
             self.index, self.selection, self.hidden = None, (), ()
         self.index, self.selection = self.index, self.selection  # what was set before there were rows is checked now
-        self._embedding = made.so_far() if isinstance(made, Run) else made
+        self._embedding = embedding
         if isinstance(made, Run):
             player.load(made)
             player.frame = view.packed(first.points)

@@ -135,6 +135,6 @@ class ImageGrid(Picks, AnyWidget):
 
     def close(self) -> None:
         """End everything with the widget."""
-        for owner in (self, *self._looks.values()):
+        for owner in self._looks.values():
             worker.drop(owner)
         super().close()

@@ -297,11 +297,6 @@ class NeighborGrid(VizWidget, AnyWidget):
         """Wait for what is asked, but not for the pixels of a large set: they come while it is shown."""
         return self.wait(READY if timeout is None else min(timeout, READY))
 
-    def close(self) -> None:
-        """End what is under way with the widget."""
-        worker.drop(self)
-        super().close()
-
     # --- for viewers without a kernel
 
     def still(self) -> PILImage.Image | None:

@@ -253,11 +253,6 @@ class PatchGrid(VizWidget, AnyWidget):
         """Wait for the patches, but not for slow projections: they come while it is shown."""
         return self.wait(READY if timeout is None else min(timeout, READY))
 
-    def close(self) -> None:
-        """End what is under way with the widget."""
-        worker.drop(self)
-        super().close()
-
     # --- for viewers without a kernel
 
     def still(self) -> PILImage.Image | None:

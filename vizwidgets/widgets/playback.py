@@ -201,7 +201,7 @@ class Playback(VizWidget):
     def close(self) -> None:
         """End the run with the widget."""
         self._drop()
-        super().close()  # type: ignore[misc]
+        super().close()
 
     def _drop(self) -> None:
         worker.drop(self)
@@ -241,7 +241,6 @@ class Plays(VizWidget):
 
     def close(self) -> None:
         """End the run with the widget."""
-        worker.drop(self)
         if hasattr(self, "player"):  # not so where the constructor has refused its arguments
             self.player.close()
-        super().close()  # type: ignore[misc]
+        super().close()

@@ -44,7 +44,7 @@ class Player(Playback, AnyWidget):
     file, ``{"cmd": "turn", "name", "value"}`` for a slider, and ``{"cmd": "set", "name", "value"}`` for a setting.
     """
 
-    _esm = script("optimization_canvas", "tiles")
+    _esm = script("optimization_canvas", "tiles", "transport")
     _css = style()
 
     about: Any = traitlets.Dict(help="what does not change while a run is played").tag(sync=True)

@@ -119,9 +119,7 @@ function render({ model, el }) {
 
   const receive = (content, buffers) => {
     if (content.view !== view || !content.file) return;
-    const url = URL.createObjectURL(new Blob([bytes(buffers[0])], { type: "image/png" })), link = make("a", { href: url, download: content.file });
-    el.append(link); link.click(); link.remove();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    download(el, content.file, buffers[0]);
   };
   model.on("msg:custom", receive);
   signal.addEventListener("abort", () => model.off("msg:custom", receive));

@@ -298,14 +298,11 @@ function render({ model, el }) {
     original.setAttribute("aria-label", `picture ${about().source ?? ""}; arrow keys move the cross-hair in all maps`);
     repaint();
   }
-  const download = (content, buffers) => {
-    if (content.view !== view || !content.file) return;
-    const url = URL.createObjectURL(new Blob([bytes(buffers[0])], { type: "image/png" })), link = make("a", { href: url, download: content.file });
-    el.append(link); link.click(); link.remove();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  const receive = (content, buffers) => {
+    if (content.view === view && content.file) download(el, content.file, buffers[0]);
   };
-  model.on("msg:custom", download);
-  signal.addEventListener("abort", () => model.off("msg:custom", download));
+  model.on("msg:custom", receive);
+  signal.addEventListener("abort", () => model.off("msg:custom", receive));
   listen(model, "change:colours", colours, signal, true);
   listen(model, "change:choices", offer, signal, true);
   for (const name of ["signed", "overlay", "opacity", "percentile"]) listen(model, `change:${name}`, settings, signal);

@@ -75,6 +75,12 @@ function pictureURL(view, kind = "image/png") {
   return URL.createObjectURL(new Blob([bytes(view)], { type: kind }));
 }
 
+function download(el, file, view, kind = "image/png") {
+  const url = pictureURL(view, kind), link = make("a", { href: url, download: file });
+  el.append(link); link.click(); link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
 function onThemeChange(call, signal) {
   const watch = new MutationObserver(call);
   watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
