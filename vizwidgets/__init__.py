@@ -17,6 +17,7 @@ from vizwidgets.core.regularizers import L2, Diversity, Energy, LAlpha, TotalVar
 from vizwidgets.core.results import Attribution
 from vizwidgets.core.targets import Channel, Each, Logit, Neuron, Probability, Target
 from vizwidgets.data.image_set import ImageSet, image_set
+from vizwidgets.data.imagenet16 import IMAGENET_16
 from vizwidgets.load import image, load
 from vizwidgets.methods import (
     ATTRIBUTIONS,
@@ -28,6 +29,8 @@ from vizwidgets.methods import (
     Neighbors,
     Patches,
     PatchTable,
+    ShapeBias,
+    Stimuli,
     Store,
     activation_maps,
     agreement,
@@ -39,6 +42,7 @@ from vizwidgets.methods import (
     deconvnet,
     deepdream,
     deletion,
+    drawn_conflicts,
     embed,
     fgsm,
     first_layer_filters,
@@ -61,6 +65,7 @@ from vizwidgets.methods import (
     record,
     saliency,
     sanity_check,
+    shape_bias,
     share_inside,
     similarity,
     smoothgrad,
@@ -105,6 +110,7 @@ __all__ = [  # noqa: RUF022
     "Features", "embed", "Neighbors", "neighbors", "agreement", "Embedding", "pca", "tsne", "umap", "trustworthiness", "neighborhood_hit",
     "Mosaic", "image_grid",
     "EmbeddingScatter", "ImageGrid", "common_channels",
+    "Stimuli", "drawn_conflicts", "ShapeBias", "shape_bias", "IMAGENET_16",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
     "AttributionViewer", "OcclusionSlider", "SanitySlider", "PatchGrid", "NeighborGrid",

@@ -29,6 +29,7 @@ from vizwidgets.methods.presets import EFFORTS, PRESETS
 from vizwidgets.methods.projections import Embedding, neighborhood_hit, pca, trustworthiness
 from vizwidgets.methods.record import record
 from vizwidgets.methods.sanity import class_sensitivity, sanity_check
+from vizwidgets.methods.shapebias import ShapeBias, Stimuli, drawn_conflicts, shape_bias
 from vizwidgets.methods.similarity import similarity
 from vizwidgets.methods.store import Store
 from vizwidgets.methods.tsne import tsne, umap
@@ -58,13 +59,23 @@ def _of_images(_net: Any, **_options: Any) -> Any:
 
 METHODS |= {f.__name__: _of_vectors(f) for f in (neighbors, pca, tsne, umap)}
 METHODS |= {f.__name__: _of_images for f in (embed, image_grid)}
+METHODS["drawn_conflicts"] = lambda _net, **options: drawn_conflicts(**options)
+
+
+def _of_stimuli(net: Any, images: Any = None, shapes: Any = None, textures: Any = None, classes: Any = None, **options: Any) -> Any:
+    if images is None:
+        raise ValueError("the stimuli were too many for the recipe: shape_bias(net, stimuli) makes the result again")
+    return shape_bias(net, Stimuli(images, shapes, textures, tuple(classes)), **options)
+
+
+METHODS["shape_bias"] = _of_stimuli
 
 __all__ = [
     "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors", "PatchTable",
-    "Patches", "Store", "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity",
-    "colour_opponency", "common_channels", "deconvnet", "deepdream", "deletion", "embed", "fgsm", "first_layer_filters", "fool",
+    "Patches", "ShapeBias", "Stimuli", "Store", "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity",
+    "colour_opponency", "common_channels", "deconvnet", "deepdream", "deletion", "drawn_conflicts", "embed", "fgsm", "first_layer_filters", "fool",
     "gradcam", "guided_backprop", "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert",
     "layer_weights", "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game",
-    "record", "saliency", "sanity_check", "share_inside", "similarity", "smoothgrad", "top_patches",
+    "record", "saliency", "sanity_check", "shape_bias", "share_inside", "similarity", "smoothgrad", "top_patches",
     "trustworthiness", "tsne", "umap", "visualize",
 ]  # fmt: skip
