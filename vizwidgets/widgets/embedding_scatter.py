@@ -22,7 +22,7 @@ from vizwidgets.methods.tsne import tsne, umap
 
 from . import scatter_view as view
 from .base import TargetTrait, message, shows_errors
-from .gallery import Gallery, Picks
+from .gallery import Gallery, Picks, answer
 from .playback import Plays
 from .scatter_player import ScatterPlayer
 from .stills import text_table
@@ -103,6 +103,7 @@ class EmbeddingScatter(Picks, Plays, VBox):
     seed = traitlets.Int(0)
     selection: Any = traitlets.Any(())
     hidden: Any = traitlets.Any(())
+    _gallery: Gallery | None = None
     target = TargetTrait()
 
     def __init__(self, source: Any = None, *, block: bool = False, **options: Any) -> None:
@@ -295,7 +296,7 @@ class EmbeddingScatter(Picks, Plays, VBox):
             self.hidden = [self._names[i] for i in value]  # type: ignore[union-attr]
         elif command == "look" and self._gallery is not None:
             gallery, rows, side = self._gallery, self._checked(content["rows"]), int(content["side"])
-            self._soon("look", lambda: gallery.answer(self.player.send, rows, side))
+            self._soon("look", lambda: answer(gallery, self.player.send, rows, side))
         elif command == "channel" and self._gallery is not None:
             self.target = Channel(self._layer(), int(value))  # type: ignore[arg-type]
         elif command in ("mode", "method", "perplexity"):

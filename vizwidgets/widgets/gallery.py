@@ -1,11 +1,11 @@
-"""The images behind the rows of `Features`, for widgets that show many and are asked for a few."""
+"""The images behind rows, of `Features` say, for widgets that show many and are asked for a few."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from operator import index
-from typing import Any
+from typing import Any, Protocol
 
 import traitlets
 from PIL import Image as PILImage
@@ -15,10 +15,39 @@ from vizwidgets.core.picture import jpeg
 from vizwidgets.data.image_set import ImageSet
 from vizwidgets.methods.embedding import Features
 
-from .base import VizWidget
+from .base import VizWidget, shows_errors
+from .worker import worker
 
 LARGEST = 96  # pixels
 BUDGET = 0.15  # seconds for an answer: the page asks again for what is missing, or for what it wants by then
+
+
+class Pictures(Protocol):
+    """Rows with a name, an image and a thumbnail each."""
+
+    def __len__(self) -> int:
+        """Rows."""
+
+    def name(self, row: int) -> str:
+        """What a row is called."""
+
+    def image(self, row: int) -> Image | None:
+        """The image itself, if there is one."""
+
+    def thumbnail(self, row: int, side: int = 64) -> PILImage.Image | None:
+        """The image with at most `side` pixels on its longer side."""
+
+
+def answer(pictures: Pictures, send: Callable[..., None], rows: Sequence[int], side: int) -> None:
+    """Send names and thumbnails as JPEG of these rows, or of the first ones within `BUDGET` seconds."""
+    end, names, found = time.monotonic() + BUDGET, [], []
+    for row in rows:
+        picture = pictures.thumbnail(row, side)
+        names.append(pictures.name(row))
+        found.append(b"" if picture is None else jpeg(picture))
+        if time.monotonic() > end:
+            break
+    send({"look": side, "rows": list(rows[: len(names)]), "names": names}, found)
 
 
 class Gallery:
@@ -62,24 +91,13 @@ class Gallery:
         picture = self.images.thumbnail(self._place(row), LARGEST)  # one size for all, since decoding takes the time
         return picture.resize([max(1, round(s * side / LARGEST)) for s in picture.size]) if side < LARGEST else picture
 
-    def answer(self, send: Callable[..., None], rows: Sequence[int], side: int) -> None:
-        """Send names and thumbnails as JPEG of these rows, or of the first ones within `BUDGET` seconds."""
-        end, names, pictures = time.monotonic() + BUDGET, [], []
-        for row in rows:
-            picture = self.thumbnail(row, side)
-            names.append(self.name(row))
-            pictures.append(b"" if picture is None else jpeg(picture))
-            if time.monotonic() > end:
-                break
-        send({"look": side, "rows": list(rows[: len(names)]), "names": names}, pictures)
-
 
 class Picks(VizWidget):
     """Mixin of the widgets that show rows of features, of which one is picked: `index`, which `image` follows."""
 
     index = traitlets.Any(None, allow_none=True)
     image = traitlets.Instance(Image, allow_none=True)
-    _gallery: Gallery | None = None
+    _gallery: Pictures | None = None
 
     @traitlets.validate("index")
     def _is_row(self, proposal: Any) -> int | None:
@@ -101,3 +119,30 @@ class Picks(VizWidget):
         image = None if row is None or gallery is None else gallery.image(row)
         if row == self.index and (image is not None or row is None):
             self.image = image
+
+
+class Looks(Picks):
+    """`Picks` whose page asks for thumbnails of any size: ``{"cmd": "look", "rows", "side"}``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._looks: dict[int, object] = {}  # owners of what is asked for, by its size
+        super().__init__(*args, **kwargs)
+
+    def _look(self, content: dict[str, Any]) -> None:
+        pictures, rows, side = self._gallery, self._checked(content["rows"]), int(content["side"])
+        if pictures is not None:
+            worker.submit(self._looks.setdefault(side, object()), lambda: self._answer(pictures, rows, side))
+
+    @shows_errors
+    def _answer(self, pictures: Pictures, rows: list[int], side: int) -> None:
+        answer(pictures, self.send, rows, side)  # type: ignore[attr-defined]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all that was asked for is shown."""
+        return super().wait(timeout) and all(worker.wait(owner, timeout) for owner in self._looks.values())
+
+    def close(self) -> None:
+        """End everything with the widget."""
+        for owner in self._looks.values():
+            worker.drop(owner)
+        super().close()

@@ -12,9 +12,8 @@ from PIL import Image as PILImage
 from vizwidgets.core.picture import colour_table
 from vizwidgets.methods.mosaic import Mosaic
 
-from .base import message, script, shows_errors, style
-from .gallery import Gallery, Picks
-from .worker import worker
+from .base import script, shows_errors, style
+from .gallery import Gallery, Looks
 
 ABOUT = {
     "place": "Images where their points are on the map; of several in a cell, one.",
@@ -23,7 +22,7 @@ ABOUT = {
 }
 
 
-class ImageGrid(Picks, AnyWidget):
+class ImageGrid(Looks, AnyWidget):
     """The images of a `Mosaic`, with zoom; between neighbours seams that tell how far apart they really are.
 
     Parameters
@@ -62,9 +61,9 @@ class ImageGrid(Picks, AnyWidget):
     seams = traitlets.Bool(True).tag(sync=True)
     picked = traitlets.Int(-1).tag(sync=True)
     about: Any = traitlets.Dict(help="size, cells, distances and classes").tag(sync=True)
+    _gallery: Gallery | None = None
 
     def __init__(self, mosaic: Mosaic | None = None, **options: Any) -> None:
-        self._looks: dict[int, object] = {}  # owners of the thumbnails that the page asks for, by their size
         if mosaic is not None and not isinstance(mosaic, Mosaic):
             raise TypeError(f"a grid shows a Mosaic, not {type(mosaic).__name__}: image_grid(embedding) makes one")
         super().__init__(mosaic=mosaic, **options)
@@ -100,24 +99,13 @@ class ImageGrid(Picks, AnyWidget):
 
     @shows_errors
     def _receive(self, _widget: Any, content: dict[str, Any], _buffers: Any) -> None:
-        command, gallery = content.get("cmd"), self._gallery
+        command = content.get("cmd")
         if command == "pick":
             self.index = content["value"]
         elif command == "seams":
             self.seams = bool(content["value"])
-        elif command == "look" and gallery is not None:
-            rows, side = self._checked(content["rows"]), int(content["side"])
-            worker.submit(self._looks.setdefault(side, object()), lambda: self._look(gallery, rows, side))
-
-    def _look(self, gallery: Gallery, rows: list[int], side: int) -> None:
-        try:
-            gallery.answer(self.send, rows, side)
-        except Exception as e:
-            self.error = message(e)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all that was asked for is shown."""
-        return super().wait(timeout) and all(worker.wait(owner, timeout) for owner in self._looks.values())
+        elif command == "look":
+            self._look(content)
 
     def still(self) -> PILImage.Image | None:
         """The grid, at most some 600 pixels wide, so that a page that holds it stays small."""
@@ -132,9 +120,3 @@ class ImageGrid(Picks, AnyWidget):
             return ""
         rows, columns = mosaic.cells.shape
         return f"{rows} × {columns}, {mosaic.kind}, {mosaic.shown} of {len(mosaic.embedding.features)} images"
-
-    def close(self) -> None:
-        """End everything with the widget."""
-        for owner in self._looks.values():
-            worker.drop(owner)
-        super().close()
