@@ -298,11 +298,11 @@ function render({ model, el }) {
     original.setAttribute("aria-label", `picture ${about().source ?? ""}; arrow keys move the cross-hair in all maps`);
     repaint();
   }
-  const receive = (content, buffers) => {
+  const handed = (content, buffers) => {
     if (content.view === view && content.file) download(el, content.file, buffers[0]);
   };
-  model.on("msg:custom", receive);
-  signal.addEventListener("abort", () => model.off("msg:custom", receive));
+  model.on("msg:custom", handed);
+  signal.addEventListener("abort", () => model.off("msg:custom", handed));
   listen(model, "change:colours", colours, signal, true);
   listen(model, "change:choices", offer, signal, true);
   for (const name of ["signed", "overlay", "opacity", "percentile"]) listen(model, `change:${name}`, settings, signal);
