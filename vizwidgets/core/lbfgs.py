@@ -35,7 +35,7 @@ class Lbfgs(torch.optim.Optimizer):
         super().__init__(values, {"lr": lr})
         self._memory = memory
         self._best: tuple[Tensor, float, Tensor] | None = None
-        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._pairs: _Pairs | None = None
         self._refused, self._length = 0, lr
 
     @torch.no_grad()
@@ -43,7 +43,7 @@ class Lbfgs(torch.optim.Optimizer):
         """Go back to the best values and forget all else; needed when the loss is another one from now on."""
         if self._best is not None:
             self._values.copy_(self._best[0])
-        self._best, self._pairs, self._refused = None, [], 0
+        self._best, self._pairs, self._refused = None, None, 0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -62,9 +62,10 @@ class Lbfgs(torch.optim.Optimizer):
             # What was really moved: the values may have been clipped.
             moved, bent = values - best, gradient - before
             if _dot(moved, bent) > 1e-10:
-                self._pairs = [*self._pairs, (moved, bent)][-self._memory :]
+                self._pairs = self._pairs or _Pairs(values, self._memory)
+                self._pairs.add(moved, bent)
         self._best, self._refused = (values.clone(), float(loss), gradient), 0
-        self._direction = -self._newton(gradient)
+        self._direction = self._pairs.newton(gradient) if self._pairs else -gradient
         lr = float(self.param_groups[0]["lr"])
         if self._pairs:
             self._length = lr
@@ -92,19 +93,45 @@ class Lbfgs(torch.optim.Optimizer):
         self._length = min(max(-slope * t * t / (2 * (rise - slope * t)), 0.1 * t), 0.5 * t)
         self._values.copy_(best + self._length * self._direction)
 
-    def _newton(self, gradient: Tensor) -> Tensor:
-        """The gradient times the inverse curvature as the memory has it: the two loops of Nocedal."""
-        q, weights = gradient.clone(), []
-        for moved, bent in reversed(self._pairs):
-            weight = _dot(moved, q) / _dot(moved, bent)
-            weights.append(weight)
-            q -= weight * bent
-        if self._pairs:
-            moved, bent = self._pairs[-1]
-            q *= _dot(moved, bent) / _dot(bent, bent)
-        for (moved, bent), weight in zip(self._pairs, reversed(weights), strict=True):
-            q += (weight - _dot(bent, q) / _dot(moved, bent)) * moved
-        return q
+
+class _Pairs:
+    """The last steps and how they bent the gradient, as the rows of one matrix: going through it costs more than all the rest.
+
+    What the two loops over the pairs compute is written as two products with that matrix, with small matrices between them.
+
+    References
+    ----------
+    Byrd, Nocedal, Schnabel: Representations of quasi-Newton matrices and their use in limited memory methods, 1994.
+    """
+
+    def __init__(self, values: Tensor, memory: int) -> None:
+        self._rows = values.new_zeros(2 * memory, values.numel())  # the steps, then how they bent the gradient
+        self._moved_bent, self._bent_bent = torch.zeros(2, memory, memory, dtype=torch.float64)
+        self._order: list[int] = []  # of the pairs, the oldest first
+
+    def add(self, moved: Tensor, bent: Tensor) -> None:
+        """Take in a pair, for the oldest one if there is no more room."""
+        memory = len(self._moved_bent)
+        new = len(self._order) if len(self._order) < memory else self._order.pop(0)
+        self._order.append(new)
+        self._rows[new], self._rows[memory + new] = moved.reshape(-1), bent.reshape(-1)
+        products = (self._rows @ bent.reshape(-1)).double()
+        self._moved_bent[:, new] = products[:memory]
+        self._bent_bent[:, new] = self._bent_bent[new] = products[memory:]
+
+    def newton(self, gradient: Tensor) -> Tensor:
+        """Minus the gradient times the inverse curvature as the pairs have it."""
+        memory, order = len(self._moved_bent), torch.tensor(self._order)
+        products = (self._rows @ gradient.reshape(-1)).double()
+        # Of later steps with earlier bends the formula knows nothing: R is triangular.
+        r, bent = self._moved_bent[order][:, order].triu(), self._bent_bent[order][:, order]
+        scale = r[-1, -1] / bent[-1, -1]
+        u = torch.linalg.solve_triangular(r, products[order, None], upper=True)
+        v = r.diagonal()[:, None] * u + scale * (bent @ u - products[memory + order, None])
+        weights = torch.zeros_like(products)
+        weights[order] = torch.linalg.solve_triangular(r.mT, v, upper=False)[:, 0]
+        weights[memory + order] = -scale * u[:, 0]
+        return -(weights.to(gradient) @ self._rows).view_as(gradient).add_(gradient, alpha=float(scale))
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

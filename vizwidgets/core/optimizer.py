@@ -20,6 +20,7 @@ from .net import Net, as_net
 from .optimize import image_gradient, read
 from .params import Params, PixelImage
 from .pixel_rules import PixelRule
+from .pooling import pooled
 from .regularizers import Diversity
 from .relu import redirected, relu_backward
 from .results import sheet
@@ -84,6 +85,8 @@ class ImageOptimizer:
         Divide the gradient of each image by its mean absolute value.
     redirect : int
         For so many steps, images that a ReLU blocks altogether get a gradient nonetheless.
+    pooling : str
+        "max", as the network does itself, or "average" in place of it.
     seed : int
         Of the transforms.
 
@@ -103,17 +106,18 @@ class ImageOptimizer:
     def __init__(
         self, net: Net | nn.Module, target: Target, image: Params | Tensor, *, transforms: Sequence[Transform] | str = (),
         lr: float = 0.05, optimizer: str = "adam", rules: Sequence[PixelRule] = (), normalize: bool = False,
-        redirect: int = 16, seed: int = 0,
+        redirect: int = 16, pooling: str = "max", seed: int = 0,
     ) -> None:  # fmt: skip
         if optimizer not in OPTIMIZERS:
             raise LookupError(unknown("optimizer", optimizer, OPTIMIZERS))
         self.net = as_net(net)
+        pooled(pooling)
         target.resolve(self.net)
         self.image: Params = PixelImage(image) if isinstance(image, Tensor) else image
         if rules and not isinstance(self.image, PixelImage):
             raise ValueError("rules change pixels, so they need a PixelImage")
         self.target, self.lr, self.rules, self.normalize, self.redirect = target, lr, tuple(rules), normalize, redirect
-        self.index = 0
+        self.index, self._pooling = 0, pooling
         self.changes: list[list[Any]] = []
         self._view = RandomView(transforms, seed=seed)
         # Views of the values, so that an update of one image's is an update of the images; L-BFGS must not mix images.
@@ -182,7 +186,7 @@ class ImageOptimizer:
         whole = at_once >= len(image) and not self.normalize and not self.rules
         for first in range(0, len(image), at_once):
             part = image if whole else image.detach()[first : first + at_once].requires_grad_()
-            with net.lock, evaluating(net.module), torch.enable_grad(), self._redirected():
+            with net.lock, evaluating(net.module), torch.enable_grad(), self._redirected(), pooled(self._pooling):
                 aim = target.images(first, len(part))
                 acts = read(net, aim, self._view(part, first=first), picture=part)
                 values = [term(acts) for _, term in terms(aim)]
@@ -206,7 +210,7 @@ class ImageOptimizer:
     def _try_size(self) -> None:
         image = self._images()[:1].detach()
         if tuple(image.shape[2:]) != self.net.size:
-            with torch.no_grad():
+            with torch.no_grad(), pooled(self._pooling):
                 read(self.net, self.target.resolve(self.net).images(0, 1), image)
 
     def _fitting(self, image: Tensor) -> int:

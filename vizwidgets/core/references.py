@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .net import Net
 from .targets import Target, check_layer
@@ -37,6 +38,11 @@ class Reference:
         """Digest of shape and values."""
         head = f"{tuple(self.values.shape)}{self.values.dtype}".encode()
         return hashlib.sha256(head + self.values.numpy().tobytes()).hexdigest()
+
+    @cached_property
+    def mean_square(self) -> float:
+        """Mean of the squared values."""
+        return float(self.values.double().square().mean())
 
     def like(self, other: Tensor) -> Tensor:
         """The values with dtype and device of `other`."""
@@ -161,5 +167,24 @@ class GramDistance(_Compared):
 
     def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
         """Scores (B,)."""
-        found = gram(acts[self.layer])
-        return (found - self.reference.like(found)).square().flatten(1).mean(1)
+        maps = acts[self.layer]
+        return _GramDistance.apply(maps, self.reference.like(maps))
+
+
+class _GramDistance(torch.autograd.Function):
+    # By hand, since the way back is then one product of matrices rather than two, in the memory layout of the maps.
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, reference: Tensor) -> Tensor:
+        off = gram(maps) - reference
+        ctx.save_for_backward(maps, off)
+        return off.square().flatten(1).mean(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        maps, off = ctx.saved_tensors
+        flat = maps.flatten(2)
+        slope = (off + off.mT) * (2 * grad / (off.shape[1] ** 2 * flat.shape[2]))[:, None, None]
+        if maps.is_contiguous(memory_format=torch.channels_last):
+            return (flat.mT @ slope).mT.unflatten(2, maps.shape[2:]), None
+        return (slope @ flat).view(maps.shape), None
