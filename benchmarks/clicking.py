@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from lab import CHROMIUM, FLAGS, Lab, Notebook, write_notebook
-
+from .browser import Notebook, open_lab, write_notebook
 from .timing import table
 
 # Two layers with n channels of 28x28 each, so that every click changes the layer.
@@ -64,26 +58,18 @@ class Received:
 
 def explorers(*sizes: int) -> Iterator[tuple[int, Notebook, Received]]:
     """An Explorer of each size in a notebook in Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        lab = Lab(Path(folder))
-        try:
-            lab.wait()
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            for n in sizes:
-                write_notebook(Path(folder) / f"{n}.ipynb", [CELL.replace("{n}", str(n))])
-                page = browser.new_page(viewport={"width": 1400, "height": 1100})
-                received = Received(page)
-                book = Notebook(page, lab, f"{n}.ipynb")
-                book.run(0)
-                page.wait_for_selector(".vw-grid[data-seq]:not([data-seq=''])")
-                page.wait_for_timeout(1000)
-                yield n, book, received
-                book.close()
-                page.close()
-        finally:
-            lab.stop()
+    with open_lab() as (lab, folder, browser):
+        for n in sizes:
+            write_notebook(folder / f"{n}.ipynb", [CELL.replace("{n}", str(n))])
+            page = browser.new_page(viewport={"width": 1400, "height": 1100})
+            received = Received(page)
+            book = Notebook(page, lab, f"{n}.ipynb")
+            book.run(0)
+            page.wait_for_selector(".vw-grid[data-seq]:not([data-seq=''])")
+            page.wait_for_timeout(1000)
+            yield n, book, received
+            book.close()
+            page.close()
 
 
 def measure() -> str:

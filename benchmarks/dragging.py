@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import clicking
+from .browser import Notebook, open_lab, write_notebook
 from .timing import table
 
 MOVES, LIMIT = 25, 110
@@ -75,27 +73,19 @@ def drag(page: Any) -> tuple[list[float], int, float]:
 
 def measure() -> str:
     """The times as a Markdown section."""
-    from playwright.sync_api import sync_playwright
-
     rows = []
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        lab = clicking.Lab(Path(folder))
-        try:
-            lab.wait()
-            browser = playwright.chromium.launch(executable_path=clicking.CHROMIUM, args=clicking.FLAGS)
-            for i, (name, cell) in enumerate(NETS.items()):
-                clicking.write_notebook(Path(folder) / f"{i}.ipynb", [cell])
-                page = browser.new_page(viewport={"width": 1200, "height": 1000})
-                book = clicking.Notebook(page, lab, f"{i}.ipynb")
-                book.run(0)
-                page.wait_for_selector(".vw-occlusion[data-seq='1']")
-                page.wait_for_timeout(1000)
-                single, count, last = drag(page)
-                forward, painted = book.python(FORWARD), median(single)
-                rows.append([name, f"{forward:.0f}", f"{painted:.0f}", f"{painted - forward:.0f}", f"{LIMIT}", f"{count} of 120", f"{last:.0f}"])
-                book.close()
-                page.close()
-        finally:
-            lab.stop()
+    with open_lab() as (lab, folder, browser):
+        for i, (name, cell) in enumerate(NETS.items()):
+            write_notebook(folder / f"{i}.ipynb", [cell])
+            page = browser.new_page(viewport={"width": 1200, "height": 1000})
+            book = Notebook(page, lab, f"{i}.ipynb")
+            book.run(0)
+            page.wait_for_selector(".vw-occlusion[data-seq='1']")
+            page.wait_for_timeout(1000)
+            single, count, last = drag(page)
+            forward, painted = book.python(FORWARD), median(single)
+            rows.append([name, f"{forward:.0f}", f"{painted:.0f}", f"{painted - forward:.0f}", f"{LIMIT}", f"{count} of 120", f"{last:.0f}"])
+            book.close()
+            page.close()
     head = ["network", "forward pass, ms", "move to painted, ms", "difference", "limit", "a drag of 120 moves: answers", "the last one, ms after the last move"]
     return f"## patch moved to probabilities on screen (median of {MOVES - 5})\n\n" + table(head, rows)

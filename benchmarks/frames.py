@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from pathlib import Path
-from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from lab import CHROMIUM, FLAGS, Lab, Notebook, write_notebook
-
+from .browser import Notebook, open_lab, write_notebook
 from .timing import table
 
 SECONDS, SIDE = 8, 128
@@ -41,36 +33,27 @@ def measure() -> str:
     """The rates as a Markdown section."""
     rows = []
     for batch in (1, 9):
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(_row(Path(folder), batch))
+        rows.append(_row(batch))
     head = ["images", "steps/s", "frames/s", "of steps", "limit, frames/s", "not spent in steps", "limit", "frames on their way"]
     return f"## frames of a running optimization ({SIDE}×{SIDE}, {SECONDS} s)\n\n" + table(head, rows)
 
 
-def _row(folder: Path, batch: int) -> list[str]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        lab = Lab(folder)
-        try:
-            lab.wait()
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            write_notebook(folder / "frames.ipynb", [CELL.replace("{batch}", str(batch))])
-            page: Any = browser.new_page(viewport={"width": 1300, "height": 1000})
-            book = Notebook(page, lab, "frames.ipynb")
-            book.run(0)
-            page.locator(".vw-main").click()
-            page.wait_for_function("() => Number(document.querySelector('.vw-player').dataset.frames || 0) > 20", timeout=120_000)
-            book.python(BEGIN)
-            before = page.evaluate(FRAMES)
-            page.wait_for_timeout(SECONDS * 1000)
-            frames = page.evaluate(FRAMES) - before
-            steps, elsewhere, passed = book.python(END)
-            _, under_way = book.python(BEHIND)
-            book.python("canvas.stop()")
-            book.close()
-        finally:
-            lab.stop()
+def _row(batch: int) -> list[str]:
+    with open_lab() as (lab, folder, browser):
+        write_notebook(folder / "frames.ipynb", [CELL.replace("{batch}", str(batch))])
+        page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        book = Notebook(page, lab, "frames.ipynb")
+        book.run(0)
+        page.locator(".vw-main").click()
+        page.wait_for_function("() => Number(document.querySelector('.vw-player').dataset.frames || 0) > 20", timeout=120_000)
+        book.python(BEGIN)
+        before = page.evaluate(FRAMES)
+        page.wait_for_timeout(SECONDS * 1000)
+        frames = page.evaluate(FRAMES) - before
+        steps, elsewhere, passed = book.python(END)
+        _, under_way = book.python(BEHIND)
+        book.python("canvas.stop()")
+        book.close()
     limit = min(10.0, steps / passed)
     return [f"{batch}", f"{steps / passed:.1f}", f"{frames / passed:.1f}", f"{frames / steps:.0%}".replace("%", " %"),
             f"{limit:.1f}", f"{elsewhere:.1%}".replace("%", " %"), "10 %", f"{under_way}"]  # fmt: skip

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from lab import CHROMIUM, FLAGS, Lab, Notebook, write_notebook
-
+from .browser import Notebook, open_lab, write_notebook
 from .scrolling import RECORD
 from .timing import table
 
@@ -53,25 +47,17 @@ OURS, THEIRS = ".vw-scatter-stage", ".bqplot .mouse_event_rect, .bqplot .plotare
 
 def measure(sizes: tuple[int, ...] = tuple(MOVES)) -> str:
     """The times as a Markdown section."""
-    from playwright.sync_api import sync_playwright
-
     rows = []
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        lab = Lab(Path(folder))
-        try:
-            lab.wait()
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            for n in sizes:
-                write_notebook(Path(folder) / f"{n}.ipynb", [c.format(n=n) for c in CELLS])
-                page = browser.new_page(viewport={"width": 1400, "height": 1600})
-                page.set_default_timeout(600_000)
-                book = Notebook(page, lab, f"{n}.ipynb")
-                book.run(0)
-                rows.append(_row(page, n))
-                book.close()
-                page.close()
-        finally:
-            lab.stop()
+    with open_lab() as (lab, folder, browser):
+        for n in sizes:
+            write_notebook(folder / f"{n}.ipynb", [c.format(n=n) for c in CELLS])
+            page = browser.new_page(viewport={"width": 1400, "height": 1600})
+            page.set_default_timeout(600_000)
+            book = Notebook(page, lab, f"{n}.ipynb")
+            book.run(0)
+            rows.append(_row(page, n))
+            book.close()
+            page.close()
     head = ["points", "first drawing, ms", "bqplot", "frame while panning, ms", "longest", "limit", "bqplot's frame, ms"]
     return "## a map of points, first drawing and panning\n\n" + table(head, rows)
 
