@@ -75,6 +75,15 @@ function pictureURL(view, kind = "image/png") {
   return URL.createObjectURL(new Blob([bytes(view)], { type: kind }));
 }
 
+function svgIcon(path, size = 14) {      // of 16 by 16
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  for (const [key, value] of [["viewBox", "0 0 16 16"], ["width", size], ["height", size], ["aria-hidden", "true"]]) svg.setAttribute(key, value);
+  line.setAttribute("d", path);
+  line.setAttribute("fill-rule", "evenodd");
+  svg.append(line);
+  return svg;
+}
+
 function download(el, file, view, kind = "image/png") {
   const url = pictureURL(view, kind), link = make("a", { href: url, download: file });
   el.append(link); link.click(); link.remove();

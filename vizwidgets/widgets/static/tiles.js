@@ -1,18 +1,20 @@
-// A grid of square tiles that scrolls: only what is in view is painted. Mouse, keyboard, sharp on every screen.
+// A grid of square tiles that scrolls: only what is in view is painted. Mouse, keyboard, sharp on every screen. `below` each
+// square there may be room for words.
 
-const GAP = 3, PAD = 2, TALLEST = 440;
+const GAP = 3, PAD = 2;
 
-function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, painted }) {
+function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, painted, tallest = 440 }) {
   const scroll = focusable(make("div", { class: "vw-tiles", tabIndex: 0, role: "listbox", "aria-label": label }));
   const spacer = make("div"), canvas = make("canvas", { "aria-hidden": "true" });
   // What a screen reader hears: the tile under the keyboard's cursor.
   const spoken = make("div", { class: "vw-spoken", role: "option", id: `vw-${Math.random().toString(36).slice(2)}` });
   scroll.append(canvas, spacer, spoken);
-  let order = [], places = new Map(), wanted = 48, tile = 48, columns = 1, pointed = -1, cursor = 0, frame = 0, drawn = 0, width = 0;
+  let order = [], places = new Map(), wanted = 48, tile = 48, columns = 1, pointed = -1, cursor = 0, frame = 0, drawn = 0, width = 0, foot = 0;
+  scroll.style.maxHeight = `${tallest}px`;
 
   // Show these items, in this order, on tiles of about this size, the keyboard's cursor on one of them.
-  function show(items, size, at = -1) {
-    order = items; wanted = size; places = new Map(items.map((item, place) => [item, place]));
+  function show(items, size, at = -1, below = 0) {
+    order = items; wanted = size; foot = below; places = new Map(items.map((item, place) => [item, place]));
     pointed = -1;
     cursor = places.get(at) ?? Math.min(cursor, Math.max(0, order.length - 1));
     fit();
@@ -25,7 +27,7 @@ function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, pai
     const room = width - 2 * PAD + GAP;
     columns = Math.max(1, Math.floor(room / (wanted + GAP)));
     tile = Math.min(Math.floor(room / columns) - GAP, Math.round(1.4 * wanted));      // no empty strip beside them
-    const all = Math.ceil(order.length / columns) * (tile + GAP) - GAP + 2 * PAD, shown = Math.max(0, Math.min(all, TALLEST));
+    const all = Math.ceil(order.length / columns) * pitch() - GAP + 2 * PAD, shown = Math.max(0, Math.min(all, tallest));
     const size = [Math.round(width * ratio), Math.round(shown * ratio)];
     if (canvas.width !== size[0] || canvas.height !== size[1]) {
       [canvas.width, canvas.height] = size;
@@ -35,7 +37,8 @@ function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, pai
   }
 
   const ask = () => { frame ||= requestAnimationFrame(draw); };
-  const corner = (place) => [PAD + (place % columns) * (tile + GAP), PAD + Math.floor(place / columns) * (tile + GAP)];
+  const pitch = () => tile + foot + GAP;      // from a row to the next
+  const corner = (place) => [PAD + (place % columns) * (tile + GAP), PAD + Math.floor(place / columns) * pitch()];
 
   function draw() {
     cancelAnimationFrame(frame);
@@ -44,7 +47,7 @@ function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, pai
     const accent = css.getPropertyValue("--vw-accent"), ink = css.getPropertyValue("--vw-fg");
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     g.clearRect(0, 0, canvas.width, canvas.height);
-    const top = scroll.scrollTop, tall = canvas.height / ratio, step = tile + GAP;
+    const top = scroll.scrollTop, tall = canvas.height / ratio, step = pitch();
     const first = Math.max(0, Math.floor((top - PAD) / step)) * columns;
     const last = Math.min(order.length, (Math.floor((top + tall) / step) + 1) * columns);
     for (let place = first; place < last; place++) {
@@ -52,7 +55,7 @@ function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, pai
       paint(g, item, x, y, tile, css);
       const chosen = isChosen(item), marked = place === cursor && document.activeElement === scroll;
       if (chosen || item === pointed || marked) {
-        g.strokeStyle = chosen ? accent : ink; g.lineWidth = chosen || marked ? 3 : 1.5; g.strokeRect(x - 1, y - 1, tile + 2, tile + 2);
+        g.strokeStyle = chosen ? accent : ink; g.lineWidth = chosen || marked ? 3 : 1.5; g.strokeRect(x - 1, y - 1, tile + 2, tile + foot + 2);
       }
     }
     if (first < last) speak(order[cursor]);
@@ -70,8 +73,8 @@ function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, pai
   }
 
   function placeAt(e) {
-    const r = canvas.getBoundingClientRect(), x = e.clientX - r.x - PAD, y = e.clientY - r.y - PAD + scroll.scrollTop, step = tile + GAP;
-    const column = Math.floor(x / step), place = Math.floor(y / step) * columns + column;
+    const r = canvas.getBoundingClientRect(), x = e.clientX - r.x - PAD, y = e.clientY - r.y - PAD + scroll.scrollTop;
+    const column = Math.floor(x / (tile + GAP)), place = Math.floor(y / pitch()) * columns + column;
     return x < 0 || y < 0 || column >= columns || place >= order.length ? -1 : place;
   }
   function pick(place) {
@@ -95,13 +98,13 @@ function tileGrid({ el, label, name, signal, paint, choose, hover, isChosen, pai
   scroll.addEventListener("focus", ask, { signal });
   scroll.addEventListener("blur", () => point(-1), { signal });
   scroll.addEventListener("keydown", (e) => {
-    const page = columns * Math.max(1, Math.floor(TALLEST / (tile + GAP))), all = order.length;
+    const page = columns * Math.max(1, Math.floor(tallest / pitch())), all = order.length;
     const move = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, PageDown: page, PageUp: -page, Home: -all, End: all }[e.key];
     if (move && all) {
       cursor = Math.min(all - 1, Math.max(0, cursor + move));
       point(order[cursor]);
       const y = corner(cursor)[1], tall = canvas.clientHeight;
-      if (y < scroll.scrollTop) scroll.scrollTop = y - PAD; else if (y + tile > scroll.scrollTop + tall) scroll.scrollTop = y + tile + PAD - tall;
+      if (y < scroll.scrollTop) scroll.scrollTop = y - PAD; else if (y + tile + foot > scroll.scrollTop + tall) scroll.scrollTop = y + tile + foot + PAD - tall;
       ask();
     } else if (e.key === "Enter" || e.key === " ") pick(cursor);
     else return;

@@ -9,14 +9,7 @@ const ICONS = {
 const ENDED = ["stopped", "done", "failed"];
 const STATES = { idle: "ready", waiting: "waiting for its turn", running: "running", paused: "paused", stopped: "stopped", done: "done", failed: "failed" };
 
-function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  for (const [key, value] of [["viewBox", "0 0 16 16"], ["width", 14], ["height", 14], ["aria-hidden", "true"]]) svg.setAttribute(key, value);
-  path.setAttribute("d", ICONS[name]);
-  path.setAttribute("fill-rule", "evenodd");
-  svg.append(path);
-  return svg;
-}
+const icon = (name) => svgIcon(ICONS[name]);
 
 function duration(seconds) {
   if (seconds < 1) return "1 s";
