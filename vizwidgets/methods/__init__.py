@@ -32,6 +32,7 @@ from vizwidgets.methods.sanity import class_sensitivity, sanity_check
 from vizwidgets.methods.shapebias import ShapeBias, Stimuli, drawn_conflicts, shape_bias
 from vizwidgets.methods.similarity import similarity
 from vizwidgets.methods.store import Store
+from vizwidgets.methods.texture import Texture, efros_leung
 from vizwidgets.methods.tsne import tsne, umap
 
 # What makes a result: `rerun` finds it by its name.
@@ -41,6 +42,7 @@ METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
     deletion, insertion,
 )}
 METHODS["top_patches"] = lambda net, images, channel, **given: top_patches(net, images, **given).result()[channel]
+METHODS["efros_leung"] = lambda _net, **given: efros_leung(**given)
 METHODS["sanity_check"] = lambda net, method, **given: sanity_check(method, net, **given)
 
 
@@ -72,8 +74,8 @@ METHODS["shape_bias"] = _of_stimuli
 
 __all__ = [
     "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors", "PatchTable",
-    "Patches", "ShapeBias", "Stimuli", "Store", "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity",
-    "colour_opponency", "common_channels", "deconvnet", "deepdream", "deletion", "drawn_conflicts", "embed", "fgsm", "first_layer_filters", "fool",
+    "Patches", "ShapeBias", "Stimuli", "Store", "Texture", "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity",
+    "colour_opponency", "common_channels", "deconvnet", "deepdream", "deletion", "drawn_conflicts", "efros_leung", "embed", "fgsm", "first_layer_filters", "fool",
     "gradcam", "guided_backprop", "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert",
     "layer_weights", "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game",
     "record", "saliency", "sanity_check", "shape_bias", "share_inside", "similarity", "smoothgrad", "top_patches",
