@@ -99,18 +99,24 @@ def finite_pixels(images: Any) -> Tensor:
     return x
 
 
-def open_image(source: Any, net: Net | None = None) -> Image:
-    """`source` as an `Image`, prepared as `net` was trained; see `vizwidgets.image`, which gives its pixels."""
-    if isinstance(source, Image):
+def open_image(source: Any, net: Net | None = None, *, longest: int | None = None) -> Image:
+    """`source` as an `Image`, prepared as `net` was trained; see `vizwidgets.image`, which gives its pixels.
+
+    With `longest` it is whole, in the channels of `net`, and made smaller only if a side has more pixels than that.
+    """
+    if isinstance(source, Image) and longest is None:
         return source
     notes: list[str] = []
-    if isinstance(source, (str, Path)):
+    enough = 4 * net.resize if net is not None and longest is None else longest and 2 * longest
+    if isinstance(source, Image):
+        name, x, notes = source.source, source.pixels, [*source.notes]
+    elif isinstance(source, (str, Path)):
         path = Path(source).expanduser()
-        name, x = path.name, _from_pil(_opened(_read(path), path.name, net, notes), notes, net)
+        name, x = path.name, _from_pil(_opened(_read(path), path.name, enough, notes), notes, enough)
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        name, x = "bytes", _from_pil(_opened(bytes(source), "the bytes", net, notes), notes, net)
+        name, x = "bytes", _from_pil(_opened(bytes(source), "the bytes", enough, notes), notes, enough)
     elif isinstance(source, PILImage.Image):
-        name, x = Path(getattr(source, "filename", "") or "picture").name, _from_pil(source, notes, net)
+        name, x = Path(getattr(source, "filename", "") or "picture").name, _from_pil(source, notes, enough)
     elif isinstance(source, np.ndarray):
         if source.dtype.kind not in "biuf":
             raise TypeError(f"an image array holds numbers or booleans, not {source.dtype}")
@@ -123,7 +129,8 @@ def open_image(source: Any, net: Net | None = None) -> Image:
     else:
         raise TypeError(f"an image is a path, bytes, PIL image, array or tensor, not {type(source).__name__}")
     if net is not None:
-        x = _prepared(x, net, notes)
+        x = _in_channels(x, net, notes)
+        x = _prepared(x, net, notes) if longest is None else _whole(x, net, longest, notes)
     return Image(x, name, tuple(notes))
 
 
@@ -151,14 +158,14 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _opened(data: bytes, name: str, net: Net | None, notes: list[str]) -> PILImage.Image:
+def _opened(data: bytes, name: str, enough: int | None, notes: list[str]) -> PILImage.Image:
     if not data:
         raise ValueError(f"{name} is empty: 0 bytes")
     try:
         picture = picture_in(io.BytesIO(data))
-        if net is not None and picture.width * picture.height > _LARGE:
+        if enough and picture.width * picture.height > _LARGE:
             whole = picture.size
-            picture.draft(None, (4 * net.resize, 4 * net.resize))  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size
+            picture.draft(None, (enough, enough))  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size
             if picture.size != whole:
                 notes.append(f"decoded at {picture.width}×{picture.height} instead of {whole[0]}×{whole[1]}")
         if PILImage.MAX_IMAGE_PIXELS and picture.width * picture.height > PILImage.MAX_IMAGE_PIXELS:
@@ -168,7 +175,7 @@ def _opened(data: bytes, name: str, net: Net | None, notes: list[str]) -> PILIma
         limit = (PILImage.MAX_IMAGE_PIXELS or 0) / 1e6
         raise ValueError(
             f"{name} claims to have more than {limit:.0f} million pixels and was not decoded; scale it down first, or raise "
-            f"PIL.Image.MAX_IMAGE_PIXELS if you trust it{'' if net else ' (a large JPEG can be read with a network: image(path, net))'}"
+            f"PIL.Image.MAX_IMAGE_PIXELS if you trust it{'' if enough else ' (a large JPEG can be read with a network: image(path, net))'}"
         ) from e
     except UnidentifiedImageError:
         raise ValueError(f"{name} is not an image of a known format ({len(data):,} bytes, starting {data[:8]!r})") from None
@@ -177,13 +184,14 @@ def _opened(data: bytes, name: str, net: Net | None, notes: list[str]) -> PILIma
     return picture
 
 
-def _from_pil(picture: PILImage.Image, notes: list[str], net: Net | None) -> Tensor:
+def _from_pil(picture: PILImage.Image, notes: list[str], enough: int | None) -> Tensor:
+    # `enough` pixels along the shorter side will do: of a gigantic picture no more are made numbers of.
     if getattr(picture, "n_frames", 1) > 1:
         notes.append(f"first of {picture.n_frames} frames")  # type: ignore[attr-defined]
     if picture.getexif().get(0x0112) in range(2, 9):
         picture = ImageOps.exif_transpose(picture)
         notes.append("turned upright (EXIF)")
-    block = min(picture.size) // (4 * net.resize) if net is not None else 1
+    block = min(picture.size) // enough if enough else 1
     if block > 1 and picture.width * picture.height > _LARGE and picture.mode in ("L", "RGB", "RGBA", "CMYK"):
         picture = picture.reduce(block)
         notes.append(f"averaged over {block}×{block} pixels")
@@ -257,7 +265,7 @@ def _from_numbers(x: Tensor, notes: list[str], channels_last: bool, net: Net | N
     return x[None].contiguous()
 
 
-def _prepared(x: Tensor, net: Net, notes: list[str]) -> Tensor:
+def _in_channels(x: Tensor, net: Net, notes: list[str]) -> Tensor:
     have, want = x.shape[1], net.channels
     if have != want:
         if have == 1:
@@ -269,6 +277,19 @@ def _prepared(x: Tensor, net: Net, notes: list[str]) -> Tensor:
             notes.append("colour to grey")
         else:
             raise ValueError(f"{net.name} takes images of {want} channels; this one has {have}")
+    return x
+
+
+def _whole(x: Tensor, net: Net, longest: int, notes: list[str]) -> Tensor:
+    h, w = x.shape[2:]
+    if max(h, w) > longest:
+        new = (max(1, round(h * longest / max(h, w))), max(1, round(w * longest / max(h, w))))
+        x = F.interpolate(x, new, mode=net.interpolation, antialias=True, align_corners=False).clamp(0, 1)
+        notes.append(f"resized {w}×{h} to {new[1]}×{new[0]}")
+    return x.contiguous()
+
+
+def _prepared(x: Tensor, net: Net, notes: list[str]) -> Tensor:
     h, w = x.shape[2:]
     if (h, w) == net.size:
         return x.contiguous()

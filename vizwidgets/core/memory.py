@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -40,3 +41,25 @@ def images_at_once(net: Net, size: tuple[int, int], *, share: float = 0.5) -> in
     outputs = sum(torch.Size(row.shape).numel() for row in net.layers.values() if row.shape is not None and row.kind != "Sequential")
     bytes_each = max(1, round(outputs * area * 4 * 2))
     return max(1, int(available() * share) // bytes_each)
+
+
+def check_memory(net: Net, size: tuple[int, int], layers: Iterable[str]) -> None:
+    """ValueError if one image of `size` does not go forward to the deepest of `layers` and back in the memory that is free.
+
+    The message says which size would.
+    """
+    order = net.layers.order
+    rows = [net.layers[name] for name in order[: 1 + max(order.index(name) for name in layers)]]
+    # What contains others gives what the last of them gives, and what is written over in place shares its memory.
+    holds = {name.rpartition(".")[0] for name in (row.module_name for row in rows)}
+    single = [row.shape for row in rows if row.shape and row.module_name not in holds and not row.overwritten]
+    area = (size[0] * size[1]) / (net.size[0] * net.size[1])
+    # Each is held for the way back, with its gradient; the optimizer holds some 30 pictures.
+    needed = 8 * area * sum(torch.Size(shape).numel() for shape in single) + 4 * 30 * net.channels * size[0] * size[1]
+    free = available()
+    if needed > free:
+        longest = int(max(size) * (free / needed) ** 0.5) // 16 * 16
+        raise ValueError(
+            f"a picture of {size[1]}×{size[0]} pixels takes some {needed / 1e9:.1f} GB in {net.name or 'this network'}, and {free / 1e9:.1f} GB "
+            f"are free; size={longest} would fit"
+        )

@@ -20,6 +20,7 @@ from vizwidgets.methods.deepdream import deepdream
 from vizwidgets.methods.embedding import Features, embed
 from vizwidgets.methods.faithfulness import deletion, insertion, pointing_game, share_inside
 from vizwidgets.methods.filters import colour_opponency, first_layer_filters, layer_weights, orientation
+from vizwidgets.methods.gram import default_style_layers, default_texture_layers, gram_texture
 from vizwidgets.methods.images import caricature, invert, visualize
 from vizwidgets.methods.mosaic import Mosaic, image_grid
 from vizwidgets.methods.neighbors import Neighbors, agreement, neighbors
@@ -32,6 +33,7 @@ from vizwidgets.methods.sanity import class_sensitivity, sanity_check
 from vizwidgets.methods.shapebias import ShapeBias, Stimuli, drawn_conflicts, shape_bias
 from vizwidgets.methods.similarity import similarity
 from vizwidgets.methods.store import Store
+from vizwidgets.methods.style import StyleControls, default_content_layer, style_transfer
 from vizwidgets.methods.texture import Texture, efros_leung
 from vizwidgets.methods.tsne import tsne, umap
 
@@ -39,7 +41,7 @@ from vizwidgets.methods.tsne import tsne, umap
 METHODS: dict[str, Callable[..., Any]] = {f.__name__: f for f in (
     activation_maps, first_layer_filters, layer_weights, visualize, caricature, invert, deepdream, fgsm, pgd, fool,
     saliency, guided_backprop, deconvnet, smoothgrad, integrated_gradients, gradcam, guided_gradcam, occlusion,
-    deletion, insertion,
+    deletion, insertion, gram_texture, style_transfer,
 )}
 METHODS["top_patches"] = lambda net, images, channel, **given: top_patches(net, images, **given).result()[channel]
 METHODS["efros_leung"] = lambda _net, **given: efros_leung(**given)
@@ -74,10 +76,12 @@ METHODS["shape_bias"] = _of_stimuli
 
 __all__ = [
     "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors", "PatchTable",
-    "Patches", "ShapeBias", "Stimuli", "Store", "Texture", "activation_maps", "agreement", "attribute", "caricature", "class_sensitivity",
-    "colour_opponency", "common_channels", "deconvnet", "deepdream", "deletion", "drawn_conflicts", "efros_leung", "embed", "fgsm", "first_layer_filters", "fool",
-    "gradcam", "guided_backprop", "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert",
-    "layer_weights", "neighborhood_hit", "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game",
-    "record", "saliency", "sanity_check", "shape_bias", "share_inside", "similarity", "smoothgrad", "top_patches",
-    "trustworthiness", "tsne", "umap", "visualize",
+    "Patches", "ShapeBias", "Stimuli", "Store", "StyleControls", "Texture", "activation_maps", "agreement", "attribute",
+    "caricature", "class_sensitivity", "colour_opponency", "common_channels", "deconvnet", "deepdream",
+    "default_content_layer", "default_style_layers", "default_texture_layers", "deletion", "drawn_conflicts",
+    "efros_leung", "embed", "fgsm", "first_layer_filters", "fool", "gradcam", "gram_texture", "guided_backprop",
+    "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert", "layer_weights", "neighborhood_hit",
+    "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game", "record", "saliency", "sanity_check",
+    "shape_bias", "share_inside", "similarity", "smoothgrad", "style_transfer", "top_patches", "trustworthiness",
+    "tsne", "umap", "visualize",
 ]  # fmt: skip

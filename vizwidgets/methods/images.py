@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from vizwidgets.core.regularizers import TotalVariation
 from vizwidgets.core.targets import Each, Target
 
 from .presets import number_of_steps, preset
-from .rendering import rendering_run
+from .rendering import best_so_far, rendering_run
 
 
 def visualize(
@@ -178,23 +177,7 @@ def invert(
     start = FourierImage(size=(x.shape[2], x.shape[3]), channels=x.shape[1], seed=seed)
     optimizer = ImageOptimizer(net, target, start, optimizer="lbfgs", lr=lr, seed=seed)
     options = {"layer": layer, "steps": total, "smooth": smooth, "lr": lr, "seed": seed}
-    return rendering_run(_best(optimizer), total, net, "invert", {"image": x}, options, optimizer)
-
-
-def _best(optimizer: ImageOptimizer) -> Iterator[ImageStep]:
-    """The steps of an optimizer of one image, each with the best image so far rather than the one just made."""
-    best: float | None = None
-    with torch.no_grad():
-        image = made = optimizer.image().clone()
-    changes = 0
-    for step in optimizer:
-        if len(optimizer.changes) > changes:  # another target has other scores
-            best, changes = None, len(optimizer.changes)
-        score = step.scores["score"].item()  # of the image before the update
-        if best is None or score > best:
-            best, image = score, made
-        made = step.image
-        yield replace(step, image=image)
+    return rendering_run(best_so_far(optimizer), total, net, "invert", {"image": x}, options, optimizer)
 
 
 _preset = preset  # the option of that name hides the function

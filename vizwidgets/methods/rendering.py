@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from vizwidgets.core.net import Net
 from vizwidgets.core.optimize import Run
-from vizwidgets.core.optimizer import ImageStep
+from vizwidgets.core.optimizer import ImageOptimizer, ImageStep
 from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.results import Rendering
 
@@ -72,3 +73,23 @@ def rendering_run(
         return Rendering(last.image, torch.stack(scores), history.ending_with(last), recipe=recipe)
 
     return Run(watched(), total, finish, controls=controls)
+
+
+def best_so_far(optimizer: ImageOptimizer) -> Iterator[ImageStep]:
+    """The steps of an optimizer, each with the best image so far, of each of the batch, rather than those just made."""
+    best: Tensor | None = None
+    with torch.no_grad():
+        images = made = optimizer.image().clone()
+    changes = 0
+    for step in optimizer:
+        if len(optimizer.changes) > changes:  # another target has other scores
+            best, changes = None, len(optimizer.changes)
+        scores = step.scores["score"]  # of the images before the update
+        better = torch.ones_like(scores, dtype=torch.bool) if best is None else scores > best
+        best = scores if best is None else torch.where(better, scores, best)
+        if better.all():
+            images = made
+        elif better.any():
+            images = torch.where(better[:, None, None, None], made, images)
+        made = step.image
+        yield replace(step, image=images)
