@@ -10,7 +10,6 @@ from torch import Tensor
 
 import vizwidgets as vw
 from vizwidgets.methods import growing
-from vizwidgets.methods.growing import Search
 
 NEIGHBOURS = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
 
@@ -125,15 +124,13 @@ def test_pixels_that_fit_too_badly_wait() -> None:
 
 
 @pytest.mark.parametrize("order", ["onion", "scanline"])
-def test_products_of_a_few_pixels_and_windows_give_the_same(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_few_pixels_at_once_give_the_same(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sample = vw.data.swatch("pebbles", 24)
     whole = vw.efros_leung(sample, 24, 7, order=order).result()
-    monkeypatch.setattr(growing, "MOST", 5)
+    monkeypatch.setattr(growing, "AT_ONCE", 1)
     few = vw.efros_leung(sample, 24, 7, order=order)
-    assert few.result().origin.equal(whole.origin) and few.taken > 24
-    monkeypatch.setattr(growing, "HELD", 7 * 7 * 4 * 50)
-    assert Search(sample[0].double().numpy(), 7)._held is None
-    assert vw.efros_leung(sample, 24, 7, order=order).result().origin.equal(whole.origin)
+    assert few.result().origin.equal(whole.origin) and few.result().order.equal(whole.order)
+    assert few.taken > 24 and max(int((~s.texture.empty).sum()) for s in [next(vw.efros_leung(sample, 24, 7))]) == 25
 
 
 def test_every_colour_is_one_of_the_sample_and_comes_from_where_it_says() -> None:

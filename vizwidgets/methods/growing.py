@@ -1,8 +1,8 @@
 """Growing a texture pixel by pixel: each is a copy of a sample pixel whose surroundings are like its own, as far as these are known.
 
-The search over all windows of the sample is one matrix product for many pixels at once: sum g (s - v)² = sum g s² - 2 sum g v s +
-sum g v², with g the weights of what is known, v its values and s those of a window. Pixels that are filled after the product was
-made are added to it: each is a copy of a sample pixel, so that its squared differences from all others are added, shifted and weighted.
+The search over all windows of the sample is one matrix product: sum g (s - v)² = sum g s² - 2 sum g v s + sum g v², with g the weights
+of what is known, v its values and s those of a window. It is made for many pixels at once, those that do not see each other; so the
+result is the same as if one had been filled after the other.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ TOLERANCE = 0.1  # windows up to this much worse than the best one are as good
 ACCEPTED, RAISED = 0.3, 1.1  # the largest error with which a pixel is filled, and its growth when none could be
 # Far above the rounding of sums of numbers in [0, 1] and far below what an eye can tell: rounding never decides about a window.
 SLACK = 1e-10
-HELD = 2**25  # numbers of windows that are kept, 256 MB; beyond that they are cut out again for each product
-MOST = 2000  # pixels in one product: some tenths of a second for all that is done with them
+AT_ONCE = 2**30  # multiplications between two looks at what there is: some tenths of a second
 
 
 class Search:
@@ -41,82 +40,81 @@ class Search:
         self.window, self.reach = window, window // 2
         self.pixels = sample.reshape(len(sample), -1)
         self.weights = gaussian(window).ravel()
-        width = sample.shape[2]
-        self._cut = sliding_window_view(sample, (window, window), (1, 2))
-        whole = np.ones(self._cut.shape[1:3], bool) if holes is None else whole_windows(holes, window)
-        self._rows, self._columns = np.nonzero(whole)
-        self.centres = (self._rows + self.reach) * width + self._columns + self.reach
-        down, across = np.indices((window, window)).reshape(2, -1) - self.reach
-        self._shifts = down * width + across
-        numbers = len(self.centres) * window**2 * (1 + len(sample))
-        self._held = self._features(slice(None)) if numbers <= HELD else None
-        self.at_once = min(MOST, max(32, 2**30 // max(1, numbers)))
+        cut = sliding_window_view(sample, (window, window), (1, 2))
+        rows, columns = np.nonzero(np.ones(cut.shape[1:3], bool) if holes is None else whole_windows(holes, window))
+        self.centres = (rows + self.reach) * sample.shape[2] + columns + self.reach
+        # What errors are linear in, (1 + C) * window² numbers of each window: sums of squares, then values.
+        self._features = np.zeros((1 + len(sample), window**2, len(rows)))
+        for values, found in zip(cut, self._features[1:], strict=True):
+            found[:] = values[rows, columns].reshape(len(rows), -1).T
+            self._features[0] += found**2
+        self.at_once = max(16, AT_ONCE // max(1, self._features.size))
 
-    def _features(self, part: slice) -> Array:
-        """For each window what its errors are linear in (windows, (1 + C) * window²): sums of squares, then values."""
-        cut = self._cut[:, self._rows[part], self._columns[part]].reshape(len(self.pixels), -1, self.window**2)
-        return np.concatenate([(cut**2).sum(0)[None], cut]).transpose(1, 0, 2).reshape(cut.shape[1], -1)
-
-    def errors(self, near: Numbers) -> tuple[Array, Array]:
-        """Weighted sums of squared differences (P, windows) of surroundings `near` (P, window²), and the sums of weights (P,)."""
+    def pick(self, near: Numbers, luck: Array) -> tuple[Numbers, Array]:
+        """For surroundings `near` (P, window²) the middle of a window that fits, drawn by `luck` (P,) in [0, 1), and its error (P,)."""
         channels = len(self.pixels)
         weights = np.where(near >= 0, self.weights, 0.0)
         values = self.pixels[:, near].transpose(1, 0, 2)
         linear = np.concatenate([weights[:, None], -2.0 * weights[:, None] * values], 1).reshape(len(near), -1) / channels
-        constant = (weights * (values**2).mean(1)).sum(1, keepdims=True)
-        if self._held is not None:
-            found = linear @ self._held.T
-        else:
-            found = np.empty((len(near), len(self.centres)))
-            step = HELD // linear.shape[1]
-            for start in range(0, len(self.centres), step):
-                part = slice(start, start + step)
-                found[:, part] = linear @ self._features(part).T
-        return found + constant, weights.sum(1)
-
-    def add(self, errors: Array, weights: Array, rows: Numbers, places: Numbers, source: int) -> None:
-        """Add a copy of pixel `source` to the surroundings of `rows`, of which it is the middle's neighbour at `places`."""
-        apart = ((self.pixels - self.pixels[:, source, None]) ** 2).mean(0)
-        heavy = self.weights[places]
-        errors[rows] += heavy[:, None] * apart[self.centres + self._shifts[places, None]]
-        weights[rows] += heavy
+        errors = linear @ self._features.reshape(linear.shape[1], -1)
+        errors += (weights * (values**2).mean(1)).sum(1, keepdims=True)
+        total = weights.sum(1, keepdims=True)
+        close = errors <= (1.0 + TOLERANCE) * errors.min(1, keepdims=True) + SLACK * total
+        count = np.count_nonzero(close, axis=1)
+        chosen = close.nonzero()[1][count.cumsum() - count + (luck * count).astype(np.int64)]
+        found = errors[np.arange(len(near)), chosen] / np.maximum(total[:, 0], 1e-300)
+        return self.centres[chosen], np.maximum(found, 0.0)
 
 
 def grow(search: Search, board: Numbers, order: str, rng: np.random.Generator) -> Iterator[tuple[int, int, int, float]]:
-    """Fill what is -1 on the board (h, w) of pixel numbers; gives row, column, number and error of each as it is filled.
+    """Fill what is -1 on the board (h, w) of pixel numbers; gives row, column, number and error of one after the other.
 
     A pass of "onion" goes over all empty pixels beside filled ones, those with most of them first and else in random order; what fits
-    too badly waits for the next pass. One of "scanline" takes the next row from left to right.
+    too badly waits for the next pass. "scanline" takes them row by row, from left to right.
     """
-    reach, window = search.reach, search.window
+    reach, window, onion = search.reach, search.window, order == "onion"
     around = np.pad(board, reach, constant_values=-1)
-    inner = around[reach:-reach, reach:-reach]
-    accepted = ACCEPTED if order == "onion" else np.inf
+    inner, near = around[reach:-reach, reach:-reach], sliding_window_view(around, (window, window))
+    accepted = ACCEPTED if onion else np.inf
     while (inner < 0).any():
-        rows, columns = ring(inner, rng) if order == "onion" else first_row(inner)
-        progress = False
-        for start in range(0, len(rows), search.at_once):
-            ys, xs = rows[start : start + search.at_once], columns[start : start + search.at_once]
-            errors, weights = search.errors(sliding_window_view(around, (window, window))[ys, xs].reshape(len(ys), -1))
-            turn = np.full_like(around, -1)  # when it is whose
-            turn[ys + reach, xs + reach] = np.arange(len(ys))
-            for i, (y, x) in enumerate(zip(ys.tolist(), xs.tolist(), strict=True)):
-                fit = errors[i]
-                close = np.flatnonzero(fit <= (1.0 + TOLERANCE) * fit.min() + SLACK * weights[i])
-                chosen = close[int(rng.random() * len(close))]
-                error = max(0.0, float(fit[chosen] / weights[i])) if weights[i] else 0.0
-                if error >= accepted:
-                    continue
-                inner[y, x] = source = int(search.centres[chosen])
-                # The others see it where they are not: mirrored.
-                later = turn[y : y + window, x : x + window][::-1, ::-1].ravel()
-                places = np.flatnonzero(later > i)
-                if len(places):
-                    search.add(errors, weights, later[places], places, source)
-                progress = True
-                yield y, x, source, error
+        all_rows, all_columns = ring(inner, rng) if onion else np.nonzero(inner < 0)
+        all_luck, progress = rng.random(len(all_rows)), False
+        at_once = search.at_once if onion else len(all_rows)
+        for start in range(0, len(all_rows), at_once):
+            rows, columns, luck = (v[start : start + at_once] for v in (all_rows, all_columns, all_luck))
+            turns = blind_turns(rows, columns, window) if onion else columns + (reach + 1) * rows
+            sources, errors = np.full(len(rows), -1), np.full(len(rows), np.nan)
+            ready = 0
+            for group in grouped(turns, search.at_once):
+                y, x = rows[group], columns[group]
+                found, errors[group] = search.pick(near[y, x].reshape(len(y), -1), luck[group])
+                sources[group] = inner[y, x] = np.where(errors[group] < accepted, found, -1)
+                while ready < len(rows) and not np.isnan(errors[ready]):
+                    if sources[ready] >= 0:
+                        progress = True
+                        yield int(rows[ready]), int(columns[ready]), int(sources[ready]), float(errors[ready])
+                    ready += 1
         if not progress:
             accepted *= RAISED
+
+
+def blind_turns(rows: Numbers, columns: Numbers, window: int) -> Numbers:
+    """A number for each pixel, larger than that of all before it which lie within its window: those with the same see none of them."""
+    table = np.full((int(rows.max()) + window, int(columns.max()) + window), -1)
+    table[rows + window // 2, columns + window // 2] = np.arange(len(rows))
+    near = sliding_window_view(table, (window, window))[rows, columns].reshape(len(rows), -1)
+    later, places = np.nonzero((near >= 0) & (near < np.arange(len(rows))[:, None]))
+    turns = [0] * len(rows)
+    for i, j in zip(later.tolist(), near[later, places].tolist(), strict=True):
+        turns[i] = max(turns[i], turns[j] + 1)
+    return np.array(turns)
+
+
+def grouped(turns: Numbers, most: int) -> Iterator[Numbers]:
+    """The positions of equal numbers, the lowest first, at most so many together."""
+    in_order = np.argsort(turns, kind="stable")
+    for group in np.split(in_order, np.flatnonzero(np.diff(turns[in_order])) + 1):
+        yield from (group[start : start + most] for start in range(0, len(group), most))
 
 
 def ring(board: Numbers, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
@@ -129,19 +127,13 @@ def ring(board: Numbers, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
     return rows[chosen], columns[chosen]
 
 
-def first_row(board: Numbers) -> tuple[Numbers, Numbers]:
-    """Rows and columns of the empty pixels in the first row that has some."""
-    rows, columns = np.nonzero(board < 0)
-    return rows[rows == rows[0]], columns[rows == rows[0]]
-
-
 def ring_sizes(empty: NDArray[np.bool_], order: str) -> list[int]:
     """How many pixels each pass fills if none has to wait."""
     if order == "scanline":
         return [int(n) for n in empty.sum(1) if n]
     sizes = []
     while empty.any():
-        inside = sliding_window_view(np.pad(empty, 1, constant_values=True), (3, 3)).all((2, 3))
+        inside: NDArray[np.bool_] = np.asarray(sliding_window_view(np.pad(empty, 1, constant_values=True), (3, 3)).all((2, 3)))
         sizes.append(int(empty.sum() - inside.sum()))
         empty = inside
     return sizes
