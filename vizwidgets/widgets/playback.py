@@ -210,6 +210,44 @@ class Playback(VizWidget):
             self._run.stop()
 
 
+class Together:
+    """Several `Playback`s behind one set of buttons: they go on and halt together, and each is done by itself."""
+
+    def __init__(self, *players: Playback) -> None:
+        self.players = players
+
+    @property
+    def status(self) -> str:
+        """Theirs, of several the one that says most: as long as one is running, they are."""
+        said = {player.status for player in self.players}
+        return next(s for s in ("running", "waiting", "paused", "idle", "stopped", "done", "failed") if s in said)
+
+    def play(self, *, block: bool = False) -> None:
+        """Go on with those that are not at their end; see `Playback.play`."""
+        for player in self.players:
+            if not (block and any(p.status == "stopped" for p in self.players)):  # the notebook's interrupt stops all
+                player.play(block=block)
+
+    def pause(self) -> None:
+        """Halt all of them."""
+        for player in self.players:
+            player.pause()
+
+    def stop(self) -> None:
+        """End all of them."""
+        for player in self.players:
+            player.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all of them halt."""
+        return all(player.wait(timeout) for player in self.players)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for player in self.players:
+            player.close()
+
+
 class Plays(VizWidget):
     """Mixin of the boxes around a `Playback`, their `player`; out of view it halts, in view again it goes on."""
 

@@ -23,3 +23,25 @@ function fill(node, name, label, text = "") {
   node.dataset.is = name + text; node.title = label; node.ariaLabel = text ? "" : label;
   node.replaceChildren(icon(name), text);
 }
+
+// Frames of a `Playback`: the newest one is decoded, shown as the screen is drawn, then acknowledged. `show` is given nothing where
+// there is none.
+function newest(model, signal, show) {
+  let latest = null, decoding = false;
+  // A hidden page has no animation frames; its run goes on all the same.
+  const nextFrame = (done) => { if (document.hidden) setTimeout(done, 100); else requestAnimationFrame(done); };
+  return async (frame) => {
+    latest = frame;
+    if (decoding) return;
+    decoding = true;
+    while (latest && !signal.aborted) {
+      const next = latest;
+      latest = null;
+      const bitmap = next.data?.byteLength ? await createImageBitmap(new Blob([bytes(next.data)])).catch(() => null) : null;
+      await new Promise(nextFrame);
+      if (signal.aborted) bitmap?.close(); else if (bitmap || !next.data?.byteLength) show(bitmap, next.index);
+      if (next.number) model.send({ ack: next.number });
+    }
+    decoding = false;
+  };
+}
