@@ -34,6 +34,7 @@ from vizwidgets.methods.shapebias import ShapeBias, Stimuli, drawn_conflicts, sh
 from vizwidgets.methods.similarity import similarity
 from vizwidgets.methods.store import Store
 from vizwidgets.methods.style import StyleControls, default_content_layer, style_transfer
+from vizwidgets.methods.stylising import Stylised, cue_conflict, stylised
 from vizwidgets.methods.texture import Texture, efros_leung
 from vizwidgets.methods.tsne import tsne, umap
 
@@ -62,7 +63,7 @@ def _of_images(_net: Any, **_options: Any) -> Any:
 
 
 METHODS |= {f.__name__: _of_vectors(f) for f in (neighbors, pca, tsne, umap)}
-METHODS |= {f.__name__: _of_images for f in (embed, image_grid)}
+METHODS |= {f.__name__: _of_images for f in (embed, image_grid, cue_conflict, stylised)}
 METHODS["drawn_conflicts"] = lambda _net, **options: drawn_conflicts(**options)
 
 
@@ -76,12 +77,12 @@ METHODS["shape_bias"] = _of_stimuli
 
 __all__ = [
     "ATTRIBUTIONS", "EFFORTS", "METHODS", "PRESETS", "Embedding", "Features", "Mosaic", "Neighbors", "PatchTable",
-    "Patches", "ShapeBias", "Stimuli", "Store", "StyleControls", "Texture", "activation_maps", "agreement", "attribute",
-    "caricature", "class_sensitivity", "colour_opponency", "common_channels", "deconvnet", "deepdream",
+    "Patches", "ShapeBias", "Stimuli", "Store", "StyleControls", "Stylised", "Texture", "activation_maps", "agreement", "attribute",
+    "caricature", "class_sensitivity", "colour_opponency", "common_channels", "cue_conflict", "deconvnet", "deepdream",
     "default_content_layer", "default_style_layers", "default_texture_layers", "deletion", "drawn_conflicts",
     "efros_leung", "embed", "fgsm", "first_layer_filters", "fool", "gradcam", "gram_texture", "guided_backprop",
     "guided_gradcam", "image_grid", "insertion", "integrated_gradients", "invert", "layer_weights", "neighborhood_hit",
     "neighbors", "occlusion", "orientation", "pca", "pgd", "pointing_game", "record", "saliency", "sanity_check",
-    "shape_bias", "share_inside", "similarity", "smoothgrad", "style_transfer", "top_patches", "trustworthiness",
+    "shape_bias", "share_inside", "similarity", "smoothgrad", "style_transfer", "stylised", "top_patches", "trustworthiness",
     "tsne", "umap", "visualize",
 ]  # fmt: skip
