@@ -90,10 +90,9 @@ class TexturePane(Playback, AnyWidget):
         return step.texture.origin_picture() if self.origins else step.picture()  # type: ignore[attr-defined]
 
     def _picture(self, step: Step) -> bytes:
-        key = (step, self.origins)
-        if self._pictured[0] != key:
+        if self._pictured[0] is not step:
             picture = self.picture_of(step)
-            self._pictured = (key, b"" if picture is None else png(picture))
+            self._pictured = (step, b"" if picture is None else png(picture))
         return self._pictured[1]
 
     def _after(self, run: Run[Any], step: Step) -> None:
@@ -104,6 +103,7 @@ class TexturePane(Playback, AnyWidget):
         self.key = png(step.texture.key_picture()) if self.origins else b""  # type: ignore[attr-defined]
 
     def _redraw(self) -> None:
+        self._pictured = (None, b"")
         if self._run is not None and self._run.last is not None:
             self.frame = self._picture(self._run.last)
             self._tell_key(self._run.last)
