@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -22,6 +23,13 @@ def destroyed(module: vw.Net | nn.Module, x: Tensor, method: Callable[..., objec
     """Two steps of a sanity check, the second with weights that are random."""
     run = vw.sanity_check(method, module, x, vw.Logit(1))
     next(run), next(run)
+
+
+def painted(module: vw.Net | nn.Module, x: Tensor, layer: str) -> None:
+    """Two steps of painting an image with the texture of another; refused where there are no maps."""
+    _, height, width = vw.as_net(module).layers[layer].shape
+    with pytest.raises(ValueError, match="no spatial extent") if height * width == 1 else nullcontext():
+        vw.stylised(module, x, content_layer=layer, style_layers=[layer], steps=2).result()
 
 
 # Every public function that runs a net: (net or module, images, a layer in its middle).
@@ -50,6 +58,8 @@ CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "class_sensitivity": lambda m, x, layer: vw.class_sensitivity("saliency", m, x[:1], [vw.Logit(0), vw.Logit(1)]),
     "deletion": lambda m, x, layer: vw.deletion(m, x, vw.Probability(1), x.mean(1), steps=2),
     "insertion": lambda m, x, layer: vw.insertion(m, x[:1], vw.Probability(1), x[:1].mean(1), steps=1),
+    "shape_bias": lambda m, x, layer: vw.shape_bias(m, vw.Stimuli(x, [0, 1], [1, 0], ("a", "b")), groups={"a": [0], "b": [1]}),
+    "stylised": painted,
     "fool": lambda m, x, layer: vw.fool(m, vw.Logit(0), steps=2).result(),
     "embed": lambda m, x, layer: vw.embed(m, x, layer).result(),
     "embed, penultimate": lambda m, x, layer: vw.embed(m, x, batch_size=1).result(),

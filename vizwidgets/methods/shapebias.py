@@ -31,7 +31,7 @@ from .embedding import AT_ONCE, KEPT
 from .scatter import DIM, INK, fitted
 
 SHAPE, TEXTURE, NEITHER = "shape", "texture", "neither"
-_SHOWN, _SIDE = 40, 76  # stimuli in a picture, and pixels of each
+_SHOWN, _SIDE = 42, 76  # stimuli in a picture, and pixels of each
 _DRAWS = 2000
 
 
@@ -98,15 +98,15 @@ class Stimuli(Result):
         return len(self.images)
 
     def picture(self) -> PILImage.Image:
-        """Some of them (40 at even distances at most), each with its shape in the first line and its texture in the second."""
+        """Some of them (42 at even distances at most), each with its shape in the first line and its texture in the second."""
         shown = np.linspace(0, len(self) - 1, min(len(self), _SHOWN)).round().astype(int).tolist()
-        font, columns, width, height = ImageFont.load_default(11), min(len(shown), 8), _SIDE + 8, _SIDE + 34
+        font, columns, width, height = ImageFont.load_default(11), min(len(shown), 7), _SIDE + 20, _SIDE + 34
         sheet = PILImage.new("RGB", (columns * width, -(-len(shown) // columns) * height), "white")
         draw = ImageDraw.Draw(sheet)
         for place, i in enumerate(shown):
             left, top = place % columns * width, place // columns * height
             tile = PILImage.fromarray(to_pixels(self.images[i])).resize((_SIDE, _SIDE))
-            sheet.paste(tile, (left + 4, top + 2))
+            sheet.paste(tile, (left + 10, top + 2))
             for line, (labels, ink) in enumerate(((self.shapes, INK), (self.textures, DIM))):
                 text = fitted(("", "as ")[line] + self.classes[int(labels[i])], font, width - 2)
                 draw.text((left + (width - font.getlength(text)) / 2, top + _SIDE + 4 + 13 * line), text, ink, font)
@@ -220,7 +220,7 @@ class ShapeBias(Result):
         ax.axvline(self.share, color=colour, linewidth=1.2)
         ax.axvspan(*self.interval, color=colour, alpha=0.15, linewidth=0)
         ax.set(xlim=(-0.03, 1.03), ylim=(len(places) - 0.5, -0.5), yticks=places, yticklabels=self.stimuli.classes)
-        ax.set(xlabel="by texture        share of answers by shape        by shape", ylabel="class of the shape")
+        ax.set(xlabel="share of answers by shape (0: all by texture)", ylabel="class of the shape")
         ax.legend()
         return ax
 
