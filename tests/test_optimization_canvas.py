@@ -332,7 +332,7 @@ def test_a_failure_is_shown_and_what_there_is_kept():
 def test_a_callable_makes_runs(net):
     made = []
     canvas = vw.OptimizationCanvas(run=lambda seed: made.append(seed) or Run(steps(3), 3), seed=5)
-    assert made == [5] and "preset" not in canvas.player.settings
+    assert made == [5] and "menus" not in canvas.player.settings
     canvas.play()
     assert canvas.wait(10)
     canvas.restart()

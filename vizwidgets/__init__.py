@@ -106,6 +106,7 @@ _WIDGETS = {
     "OptimizationCanvas": "optimization_canvas",
     "PatchGrid": "patch_grid",
     "SanitySlider": "sanity_slider",
+    "StyleMixer": "style_mixer",
     "explore": "explorer",
 }
 
@@ -126,7 +127,7 @@ __all__ = [  # noqa: RUF022
     "Stimuli", "drawn_conflicts", "cue_conflict", "Stylised", "stylised", "ShapeBias", "shape_bias", "IMAGENET_16",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
-    "AttributionViewer", "OcclusionSlider", "SanitySlider", "PatchGrid", "NeighborGrid", "ConflictGrid",
+    "AttributionViewer", "OcclusionSlider", "SanitySlider", "StyleMixer", "PatchGrid", "NeighborGrid", "ConflictGrid",
 ]  # fmt: skip
 
 

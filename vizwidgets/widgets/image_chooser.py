@@ -43,7 +43,7 @@ class ImageChooser(VizWidget, AnyWidget):
     ImageChooser(forget-me-not)
     """
 
-    _esm = script("image_chooser")
+    _esm = script("image_chooser", "files")
     _css = style()
 
     net = traitlets.Instance(Net, allow_none=True)
@@ -62,7 +62,7 @@ class ImageChooser(VizWidget, AnyWidget):
         self._sources = own + ([open_image(s, net) for s in images] if images else _at_hand(net))
         super().__init__(net=net, **options)
         self.choices = [
-            {"name": s.source, "thumbnail": jpeg(_square(s.picture()))} for s in self._sources
+            {"name": s.source, "thumbnail": jpeg(square(s.picture()))} for s in self._sources
         ]
         self.on_msg(self._receive)
         self.index, self.image = 0, self._sources[0]
@@ -72,21 +72,8 @@ class ImageChooser(VizWidget, AnyWidget):
         if content.get("cmd") == "choose":
             self.image = self._sources[int(content["index"])]
             self.error = ""
-        elif content.get("cmd") == "refused":
-            raise ValueError(
-                f"{content['name']} has {content['size'] / 1e6:.0f} MB, and this browser cannot make a smaller picture of it; "
-                f"up to {MOST_BYTES / 1e6:.0f} MB are taken here. From a cell larger ones go: vizwidgets.explore(net, path)"
-            )
-        elif content.get("cmd") == "file":
-            name = str(content["name"])
-            try:
-                opened = open_image(bytes(buffers[0]), self.net)
-            except ValueError as e:
-                raise ValueError(str(e).replace("the bytes", name)) from e
-            notes = opened.notes
-            if content.get("shrunk"):
-                notes = ("made smaller in the page: {}×{} to {}×{}".format(*map(int, content["shrunk"])), *notes)
-            self.image = replace(opened, source=name, notes=notes)
+        elif content.get("cmd") in ("file", "refused"):
+            self.image = received(content, buffers, self.net)
             self.error = ""
 
     @traitlets.observe("image")
@@ -114,6 +101,24 @@ class ImageChooser(VizWidget, AnyWidget):
         return "" if self.image is None else self.image.source
 
 
+def received(content: dict[str, Any], buffers: Any, net: Net | None = None) -> Image:
+    """The file that the page has sent as an image, or ValueError with what is wrong with it."""
+    name = str(content["name"])
+    if content["cmd"] == "refused":
+        raise ValueError(
+            f"{name} has {content['size'] / 1e6:.0f} MB, and this browser cannot make a smaller picture of it; "
+            f"up to {MOST_BYTES / 1e6:.0f} MB are taken here. In a cell, a path may be given in place of a picture, of any size"
+        )
+    try:
+        opened = open_image(bytes(buffers[0]), net)
+    except ValueError as e:
+        raise ValueError(str(e).replace("the bytes", name)) from e
+    notes = opened.notes
+    if content.get("shrunk"):
+        notes = ("made smaller in the page: {}×{} to {}×{}".format(*map(int, content["shrunk"])), *notes)
+    return replace(opened, source=name, notes=notes)
+
+
 def _at_hand(net: Net | None) -> list[Image]:
     if net is not None and net.channels not in (1, 3):
         noise = torch.rand(1, net.channels, *net.size, generator=torch.Generator().manual_seed(0))
@@ -126,7 +131,8 @@ def _at_hand(net: Net | None) -> list[Image]:
     return images
 
 
-def _square(picture: PILImage.Image) -> PILImage.Image:
+def square(picture: PILImage.Image) -> PILImage.Image:
+    """A thumbnail: the middle of the picture."""
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     return picture.crop((left, top, left + side, top + side)).resize((72, 72), PILImage.Resampling.LANCZOS)

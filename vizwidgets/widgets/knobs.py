@@ -1,7 +1,8 @@
-"""What may be turned while an image is being optimised: the learning rate, and how much each regulariser counts."""
+"""What may be turned while an image is being made: learning rate and regularisers, or weights of styles and their layers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,27 +12,47 @@ from vizwidgets.core.targets import Sum, Target, terms
 from vizwidgets.methods.presets import Preset
 
 PENALTIES: dict[str, type[Target]] = {"total variation": TotalVariation, "L2": L2}
+STYLE, LAYER, MIX = "style_weight", "layer ", "mix "
 
 
 @dataclass(frozen=True)
 class Knob:
-    """A number that may be turned, on a logarithmic scale between two powers of ten; `off` if it may be 0 as well."""
+    """A number that may be turned from `low` to `high`, in even steps or on a logarithmic scale; `off` if it may be 0 as well."""
 
     name: str
-    low: int
-    high: int
-    off: bool
+    low: float
+    high: float
+    off: bool = False
+    even: bool = False
+    group: str = ""
 
 
 KNOBS = {
-    "lr": Knob("learning rate", -4, 1, False),
-    **{name: Knob(name, -3, 3, True) for name in PENALTIES},
+    "lr": Knob("learning rate", 1e-4, 10),
+    **{name: Knob(name, 1e-3, 1e3, off=True) for name in PENALTIES},
 }
 
 
+def knobs(controls: Any) -> dict[str, Knob]:
+    """What can be turned of a style transfer or of an `ImageOptimizer`; nothing of anything else."""
+    if hasattr(controls, STYLE):
+        found = {STYLE: Knob("style weight", 0.1, 1000, off=True)}
+        if len(controls.mix) > 1:
+            found.update((f"{MIX}{i}", Knob(f"style {i + 1}", 0, 1, even=True, group="mix")) for i in range(len(controls.mix)))
+        found.update((LAYER + layer, Knob(layer, 0, 2, even=True, group="layers")) for layer in controls.layer_weights)
+        return found
+    if hasattr(controls, "lr") and isinstance(getattr(controls, "target", None), Target):
+        return dict(KNOBS)
+    return {}
+
+
 def values(controls: Any) -> dict[str, float]:
-    """What can be turned of an `ImageOptimizer`, and how far it is turned; nothing of what is none."""
-    if not (hasattr(controls, "lr") and isinstance(getattr(controls, "target", None), Target)):
+    """How far everything is turned."""
+    if hasattr(controls, STYLE):
+        layers = {LAYER + layer: float(weight) for layer, weight in controls.layer_weights.items()}
+        mix = {f"{MIX}{i}": float(share) for i, share in enumerate(controls.mix) if len(controls.mix) > 1}
+        return {STYLE: float(controls.style_weight), **layers, **mix}
+    if not knobs(controls):
         return {}
     return {"lr": float(controls.lr), **{name: weight(controls.target, kind) for name, kind in PENALTIES.items()}}
 
@@ -42,22 +63,30 @@ def of_preset(chosen: Preset) -> dict[str, float]:
     return {"lr": chosen.lr, **weights}
 
 
-def turn(controls: Any, name: str, value: float) -> None:
-    """Set one of them; to be called between two steps."""
-    if name == "lr":
-        controls.lr = value
-    else:
-        controls.target = weighted(controls.target, PENALTIES[name], value)
+def turn(controls: Any, turned: Mapping[str, float]) -> None:
+    """Set these; to be called between two steps."""
+    if hasattr(controls, STYLE):
+        now = {**values(controls), **turned}
+        controls.style_weight = now[STYLE]
+        controls.layer_weights = {layer: now[LAYER + layer] for layer in controls.layer_weights}
+        if len(controls.mix) > 1:
+            controls.mix = tuple(now[f"{MIX}{i}"] for i in range(len(controls.mix)))
+        return
+    for name, value in turned.items():
+        if name == "lr":
+            controls.lr = value
+        else:
+            controls.target = weighted(controls.target, PENALTIES[name], value)
 
 
-def checked(name: str, value: Any) -> float:
+def checked(known: Mapping[str, Knob], name: str, value: Any) -> float:
     """The value, if there is such a knob and it goes so far."""
-    if name not in KNOBS:
-        raise LookupError(unknown("slider", name, KNOBS))
-    knob, value = KNOBS[name], float(value)
-    if not (10.0**knob.low <= value <= 10.0**knob.high or (knob.off and value == 0)):
+    if name not in known:
+        raise LookupError(unknown("slider", name, known))
+    knob, value = known[name], float(value)
+    if not (knob.low <= value <= knob.high or (knob.off and value == 0)):
         off = "0, or " if knob.off else ""
-        raise ValueError(f"{knob.name} is {off}from {10.0**knob.low:g} to {10.0**knob.high:g}, not {value:g}")
+        raise ValueError(f"{knob.name} is {off}from {knob.low:g} to {knob.high:g}, not {value:g}")
     return value
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -44,18 +45,22 @@ class Player(Playback, AnyWidget):
     file, ``{"cmd": "turn", "name", "value"}`` for a slider, and ``{"cmd": "set", "name", "value"}`` for a setting.
     """
 
-    _esm = script("optimization_canvas", "tiles", "transport")
+    _esm = script("optimization_canvas", "tiles", "transport", "sliders", "compare")
     _css = style()
 
     about: Any = traitlets.Dict(help="what does not change while a run is played").tag(sync=True)
     live: Any = traitlets.Dict(help="what changes with every step: rate, pace, terms").tag(sync=True)
     settings: Any = traitlets.Dict(help="what counts from the next start: preset, steps, seed").tag(sync=True)
     sliders: Any = traitlets.List(help="what counts from the next step").tag(sync=True)
+    before = traitlets.Bytes(b"", help="a picture to compare with").tag(sync=True)
+    split = traitlets.Float(0.5, help="how much of the picture, from the left, shows the one to compare with").tag(sync=True)
 
     def __init__(self, **options: Any) -> None:
         self.curve = ScoreCurve()
         self.frames = Frames()
         self.turned: dict[str, float] = {}
+        self.names: dict[str, dict[str, str]] = {}
+        self._known: Mapping[str, knobs.Knob] = {}
         self.restart: Callable[[bool], None] = lambda another_seed: None
         self.set_option: Callable[[str, Any], None] = lambda name, value: None
         self._to_turn: dict[str, float] = {}
@@ -71,14 +76,14 @@ class Player(Playback, AnyWidget):
             self.total = 0
         self.curve.clear(self.total)
         self.frame, self.live = b"", {}
-        self.show_sliders(knobs.values(run.controls))
+        self.show_sliders(knobs.knobs(run.controls), knobs.values(run.controls))
 
     def unload(self) -> None:
         """Forget the run: there is none to play."""
         self._drop()
         self._run, self.frames = None, Frames()
         self.curve.clear()
-        self.frame, self.live, self.status = b"", {}, "idle"
+        self.frame, self.before, self.live, self.status = b"", b"", {}, "idle"
         self.total, self.index, self.remaining, self.error = 0, 0, 0.0, ""
 
     @property
@@ -86,24 +91,26 @@ class Player(Playback, AnyWidget):
         """What may be changed of the run."""
         return None if self._run is None else self._run.controls
 
-    def show_sliders(self, start: dict[str, float]) -> None:
+    def show_sliders(self, known: Mapping[str, knobs.Knob], start: Mapping[str, float]) -> None:
         """Put the sliders there, or where they were moved to."""
-        found = dict(start)
-        found.update((name, value) for name, value in self.turned.items() if name in found)
-        about = ((name, knobs.KNOBS[name], value) for name, value in found.items())
-        self.sliders = [{"key": k, "name": n.name, "low": n.low, "high": n.high, "off": n.off, "value": v} for k, n, v in about]
+        self._known = known
+        where = {name: self.turned.get(name, start[name]) for name in known}
+        self.sliders = [{**asdict(knob), "key": name, "value": where[name], **self.names.get(name, {})} for name, knob in known.items()]
 
     @shows_errors
     def _command(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
         command, view = content.get("cmd"), content.get("view", "")
         if command == "turn":
             self.turn(content["name"], content["value"])
+            self.error = self.error if self.status == "failed" else ""
         elif command == "seek":
             step, picture = self.frames.at(int(content["index"]))
             self.send({"past": step, "view": view}, [picture])
         elif command == "save":
             kind = str(content["kind"])
             worker.submit((id(self), "save"), lambda: self._offer(kind, view))
+        elif command == "split":
+            self.split = min(1.0, max(0.0, float(content["value"])))
         elif command == "set":
             self.set_option(content["name"], content["value"])
         elif command == "restart" or (command in ("play", "step") and self.status in ("stopped", "done", "failed")):
@@ -113,15 +120,21 @@ class Player(Playback, AnyWidget):
 
     def turn(self, name: str, value: float) -> None:
         """Move a slider: it acts at the next step, and in later runs."""
-        value = knobs.checked(name, value)
-        self.turned[name] = self._to_turn[name] = value
-        self.sliders = [{**s, "value": value} if s["key"] == name else s for s in self.sliders]
+        value = knobs.checked(self._known, name, value)
+        sliders = [{**s, "value": value} if s["key"] == name else s for s in self.sliders]
+        mix = {s["key"]: s["value"] for s in sliders if s["group"] == "mix"}
+        if mix and not any(mix.values()):
+            raise ValueError("one style at least has to count: not all of them can be turned down to 0")
+        turned = mix if name in mix else {name: value}  # shares of a mix mean something together only
+        self.turned.update(turned)
+        self._to_turn.update(turned)
+        self.sliders = sliders
 
     def _before(self, run: Run[Any]) -> None:
+        turned: dict[str, float] = {}
         while self._to_turn:
-            name, value = self._to_turn.popitem()
-            if name in knobs.values(run.controls):
-                knobs.turn(run.controls, name, value)
+            turned.update([self._to_turn.popitem()])
+        knobs.turn(run.controls, {name: value for name, value in turned.items() if name in self._known})
 
     def _after(self, run: Run[Any], step: Step) -> None:
         self._began = [*self._began[-20:], time.monotonic()]
@@ -191,8 +204,10 @@ def endless(optimizer: ImageOptimizer) -> Run[Any]:
 
 
 def contributions(controls: Any, step: Step) -> dict[str, float]:
-    """The score, and what each term adds to it when it has several, averaged over the images."""
+    """The score, and what each term adds to it when it has several, averaged over the images; of a style transfer its two errors."""
     scores = {name: float(torch.as_tensor(v, dtype=torch.float64).mean()) for name, v in step.scores.items()}
+    if hasattr(controls, knobs.STYLE):
+        return {f"{name} error": scores[name] for name in ("content", "style")}
     target, net = getattr(controls, "target", None), getattr(controls, "net", None)
     weights = {repr(t): (w, caption(t, net)) for w, t in terms(target)} if target is not None and net is not None else {}
     named = {name: v for name, v in scores.items() if name == "score" or len(scores) > 2}

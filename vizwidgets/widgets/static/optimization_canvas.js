@@ -25,7 +25,9 @@ function render({ model, el }) {
   const empty = make("div", { class: "vw-stage-empty" });
   const back = button("back", "all pictures", () => enlarge(-1), "all");
   back.classList.add("vw-stage-back");
-  const stage = make("div", { class: "vw-stage" }, canvas, tiles.node, empty, back);
+  const compare = comparison({ model, signal, key: () => toggle(), names: () => get("about").sides ?? ["before", "after"],
+    redraw: (other) => { if (other) arrange(); else draw(); } });
+  const stage = make("div", { class: "vw-stage" }, canvas, tiles.node, compare.node, empty, back);
   on(canvas, "keydown", (e) => {
     if (e.key !== " ") return;
     toggle();
@@ -69,11 +71,15 @@ function render({ model, el }) {
   }
 
   function arrange() {
-    const a = about(), grid = many() && large < 0, nothing = !shown;
-    const [w, h] = !many() ? [shown?.width ?? a.width ?? 1, shown?.height ?? a.height ?? 1] : grid
+    const a = about(), grid = many() && large < 0, start = compare.picture(), nothing = !shown && !start;
+    const [w, h] = !many() ? [shown?.width ?? start?.width ?? a.width ?? 1, shown?.height ?? start?.height ?? a.height ?? 1] : grid
       ? [a.columns * a.width, Math.ceil(count() / a.columns) * a.height] : [a.width, a.height];
+    stage.style.setProperty("--vw-ratio", w / h);
     if (!grid || nothing) stage.style.aspectRatio = `${w} / ${h}`; else stage.style.aspectRatio = "";
     canvas.hidden = nothing || grid; tiles.node.hidden = nothing || !grid; empty.hidden = !nothing; back.hidden = nothing || large < 0;
+    compare.node.hidden = !start || !shown || many();
+    canvas.tabIndex = compare.node.hidden ? 0 : -1;      // then space is the other's, which lies above
+    compare.place();
     empty.textContent = a.hint || (get("index") > 0 ? "This run has no picture; its score is in the curve." : get("status") === "idle" ? "Press play, and a picture grows here." : "");
     if (grid && !nothing) {
       const room = stage.clientWidth || 320;
@@ -83,12 +89,15 @@ function render({ model, el }) {
   }
 
   function draw() {
-    if (!shown) return;
+    const start = compare.picture();
+    if (!shown && !start) return;
     if (many() && large < 0) { tiles.ask(); return; }
-    const box = many() ? corner(large) : [0, 0, shown.width, shown.height], ratio = window.devicePixelRatio || 1;
+    const box = many() ? corner(large) : [0, 0, (shown ?? start).width, (shown ?? start).height], ratio = window.devicePixelRatio || 1;
     const width = Math.max(1, Math.round((canvas.clientWidth || 320) * ratio)), height = Math.max(1, Math.round(width * box[3] / box[2]));
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    smooth(canvas.getContext("2d"), box, 0, 0, width, height);
+    const g = canvas.getContext("2d");
+    if (shown) smooth(g, box, 0, 0, width, height);
+    if (!many()) compare.draw(g, width, height, !shown);
     canvas.ariaLabel = `${caption.textContent}${many() ? `, ${nameOf(large)}` : ""}, step ${found ?? past ?? get("index")}; space plays and pauses`;
   }
 
@@ -168,8 +177,8 @@ function render({ model, el }) {
 
   function buttons() {
     const status = get("status"), playing = ["running", "waiting"].includes(status), ended = ENDED.includes(status), s = get("settings");
-    const playable = (get("total") > 0 || get("index") > 0 || status !== "idle" || s.preset === undefined || s.restart) && !about().hint;
-    fill(main, playing ? "pause" : "play", playing ? "pause" : ended ? "play again" : "play", playing ? "Pause" : "Play");
+    const playable = (get("total") > 0 || get("index") > 0 || status !== "idle" || s.efforts === undefined || s.restart) && !about().hint;
+    fill(main, playing ? "pause" : "play", playing ? "pause" : ended ? "play again" : "play", playing ? "Pause" : ended && s.stale ? "Play again" : "Play");
     main.disabled = !playable || (ended && !s.restart);
     one.disabled = !playable || playing || (ended && !s.restart);
     halt.disabled = !playing && status !== "paused";
@@ -178,7 +187,7 @@ function render({ model, el }) {
     again.classList.toggle("vw-stale", Boolean(s.stale));
     stale.textContent = s.stale ? "changed" : "";
     saves.forEach((b, i) => { b.disabled = get("index") < 1 || (i > 0 && about().frames === false); });
-    for (const range of knobs.querySelectorAll("input")) range.disabled = Boolean(about().hint);
+    for (const range of sliders.node.querySelectorAll("input")) range.disabled = Boolean(about().hint);
     el.dataset.status = status;
     const text = about().hint ? "" : past !== null ? "looking back" : STATES[status];
     if (state.textContent !== text) state.textContent = text;
@@ -202,7 +211,7 @@ function render({ model, el }) {
   }
 
   // --- sliders: at once; settings: from the next start; files
-  const legend = make("div", { class: "vw-legend" }), knobs = make("div", { class: "vw-knobs" });
+  const legend = make("div", { class: "vw-legend" }), sliders = runSliders({ get, send, on });
   function terms() {
     legend.replaceChildren(...(get("live").terms ?? []).map((t) => {
       const dot = make("i", { "aria-hidden": "true" });
@@ -210,37 +219,21 @@ function render({ model, el }) {
       return make("span", {}, dot, make("span", {}, t.name), make("b", {}, typeof t.value === "number" ? number(t.value).replace("-", "−") : t.value));
     }));
   }
-  const PLACES = 100;
-  const toPlace = (k) => (k.value <= 0 ? 0 : Math.round(PLACES * (Math.log10(k.value) - k.low) / (k.high - k.low)));
-  const toValue = (k, place) => (k.off && place === 0 ? 0 : Number((10 ** (k.low + (k.high - k.low) * place / PLACES)).toPrecision(2)));
-  const say = (k, value) => (k.off && value === 0 ? "off" : String(Number(value.toPrecision(2))));
-  function sliders() {
-    const all = get("sliders");
-    next.hidden = !all.length;
-    if (knobs.children.length !== all.length) knobs.replaceChildren(...all.map((k, i) => {
-      const range = focusable(make("input", { type: "range", min: 0, max: PLACES, "aria-label": k.name, dataset: { key: k.key } })), value = make("output");
-      on(range, "input", () => {
-        const mine = get("sliders")[i], chosen = Math.min(10 ** mine.high, Math.max(mine.off && range.value === "0" ? 0 : 10 ** mine.low, toValue(mine, Number(range.value))));
-        value.textContent = say(mine, chosen);
-        range.setAttribute("aria-valuetext", value.textContent);
-        send({ cmd: "turn", name: mine.key, value: chosen });
-      });
-      return make("label", {}, make("span", {}, k.name), range, value);
-    }));
-    all.forEach((k, i) => {
-      const [, range, value] = knobs.children[i].children;
-      if (document.activeElement !== range) range.value = toPlace(k);
-      value.textContent = say(k, k.value);
-      range.setAttribute("aria-valuetext", value.textContent);
-    });
-  }
 
   const set = (name, node) => on(node, "change", () => send({ cmd: "set", name, value: node.value }));
-  const preset = set("preset", focusable(make("select", { "aria-label": "preset" })));
+  const menus = new Map();
+  function menu(m) {      // a select for each, made once
+    if (!menus.has(m.key)) {
+      const node = set(m.key, focusable(make("select", { "aria-label": m.name })));
+      menus.set(m.key, node);
+      steps.parentElement.before(make("label", {}, make("span", {}, m.name), node));
+    }
+    options(menus.get(m.key), m.options, m.value);
+  }
   const steps = set("steps", focusable(make("select", { "aria-label": "effort" })));
   const seed = set("seed", focusable(make("input", { type: "number", step: 1, "aria-label": "seed" })));
-  const stale = make("span", { class: "vw-dim vw-stale-note" });
-  const choices = make("div", { class: "vw-choices" }, make("label", {}, make("span", {}, "preset"), preset), make("label", {}, make("span", {}, "effort"), steps),
+  const stale = make("span", { class: "vw-dim vw-stale-note" }), note = make("p", { class: "vw-run-note", role: "status" });
+  const choices = make("div", { class: "vw-choices" }, make("label", {}, make("span", {}, "effort"), steps),
     make("label", {}, make("span", {}, "seed"), make("span", { class: "vw-seed" }, seed, other)));
   function options(node, entries, value) {
     const text = JSON.stringify(entries);
@@ -252,11 +245,14 @@ function render({ model, el }) {
   }
   function settings() {
     const s = get("settings"), pace = get("live").pace;
-    preset.parentElement.hidden = steps.parentElement.hidden = s.preset === undefined;
+    steps.parentElement.hidden = s.efforts === undefined;
     seed.closest("label").hidden = s.seed === undefined;
-    start.hidden = s.seed === undefined;
-    if (s.preset !== undefined) {
-      options(preset, s.presets.map((p) => [p, p]), s.preset);
+    start.hidden = s.seed === undefined && s.efforts === undefined;
+    if (note.textContent !== (s.note ?? "")) note.textContent = s.note ?? "";
+    if (start.dataset.known !== String(Boolean(s.folded))) { start.open = !s.folded; start.dataset.known = Boolean(s.folded); }
+    inside.textContent = s.folded ? `: ${[...s.menus.map((m) => m.name), "effort"].join(", ")}` : "";
+    for (const m of s.menus ?? []) menu(m);
+    if (s.efforts !== undefined) {
       const timed = (n) => (pace ? `, ${duration(pace * n)}` : "");
       options(steps, Object.entries(s.efforts).map(([e, n]) => [e, (e === String(n) ? `${n} steps` : `${e}: ${n} steps`) + timed(n)]), s.steps);
     }
@@ -280,8 +276,10 @@ function render({ model, el }) {
     make("div", { class: "vw-track" }, progressBar, scrub),
     make("div", { class: "vw-row vw-numbers" }, where, speed, rest, live), transport);
   errorLine(model, left, signal);
-  const next = make("section", {}, make("div", { class: "vw-heading" }, "acts at the next step"), knobs);
-  const start = make("section", {}, make("div", { class: "vw-heading" }, "acts at the next start ", stale), choices);
+  const next = make("section", {}, make("div", { class: "vw-heading" }, "acts at the next step"), sliders.node, note);
+  const start = fold("", choices);
+  const inside = make("span");
+  start.firstChild.append("acts at the next start", inside, " ", stale);
   const right = make("div", { class: "vw-player-side" }, legend, next, start,
     make("div", { class: "vw-row vw-saves" }, make("span", { class: "vw-heading" }, "save"), ...saves));
   el.append(left, right);
@@ -291,12 +289,13 @@ function render({ model, el }) {
     caption.textContent = a.caption ?? "";
     arrange(); progress();
   }
+  compare.watch();
   listen(model, "change:about", tell, signal, true);
   for (const name of ["index", "total", "remaining"]) listen(model, `change:${name}`, progress, signal);
   listen(model, "change:status", () => { progress(); arrange(); }, signal);
   listen(model, "change:live", () => { terms(); settings(); progress(); }, signal, true);
   listen(model, "change:settings", settings, signal, true);
-  listen(model, "change:sliders", sliders, signal, true);
+  listen(model, "change:sliders", () => { next.hidden = !sliders.show(); }, signal, true);
   listen(model, "change:frame", forget, signal, true);
   const receive = (content, buffers) => {
     if (content.frame) take({ data: buffers[0], number: content.frame, index: content.index });
@@ -311,7 +310,7 @@ function render({ model, el }) {
     } else if (content.file !== undefined) offer(content, buffers[0]);
   };
   model.on("msg:custom", receive);
-  const sized = new ResizeObserver(() => { if (shown) { if (many() && large < 0) arrange(); else draw(); } });
+  const sized = new ResizeObserver(() => { if (many() && large < 0) { if (shown) arrange(); } else draw(); });
   sized.observe(stage);
   onThemeChange(draw, signal);
   signal.addEventListener("abort", () => { model.off("msg:custom", receive); sized.disconnect(); closed = true; shown?.close(); });
