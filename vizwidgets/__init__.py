@@ -106,6 +106,7 @@ _WIDGETS = {
     "OptimizationCanvas": "optimization_canvas",
     "PatchGrid": "patch_grid",
     "SanitySlider": "sanity_slider",
+    "TextureLab": "texture_lab",
     "StyleMixer": "style_mixer",
     "explore": "explorer",
 }
@@ -127,7 +128,7 @@ __all__ = [  # noqa: RUF022
     "Stimuli", "drawn_conflicts", "cue_conflict", "Stylised", "stylised", "ShapeBias", "shape_bias", "IMAGENET_16",
     "first_layer_filters", "layer_weights", "orientation", "colour_opponency", "activation_maps", "rerun",
     "Explorer", "explore", "LayerPicker", "FilterGrid", "ChannelGrid", "OptimizationCanvas", "AdversarialSlider",
-    "AttributionViewer", "OcclusionSlider", "SanitySlider", "StyleMixer", "PatchGrid", "NeighborGrid", "ConflictGrid",
+    "AttributionViewer", "OcclusionSlider", "SanitySlider", "StyleMixer", "PatchGrid", "NeighborGrid", "ConflictGrid", "TextureLab",
 ]  # fmt: skip
 
 

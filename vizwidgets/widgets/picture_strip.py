@@ -129,11 +129,11 @@ def open_whole(source: Any) -> Image:
     return smaller(open_image(source, longest=LONGEST))
 
 
-def smaller(image: Image) -> Image:
-    """The image with at most `LONGEST` pixels on its longer side."""
+def smaller(image: Image, longest: int = LONGEST) -> Image:
+    """The image with at most `longest` pixels on its longer side."""
     h, w = image.pixels.shape[2:]
-    if max(h, w) <= LONGEST:
+    if max(h, w) <= longest:
         return image
-    new = [max(1, round(s * LONGEST / max(h, w))) for s in (h, w)]
+    new = [max(1, round(s * longest / max(h, w))) for s in (h, w)]
     pixels = F.interpolate(image.pixels, new, mode="bilinear", antialias=True).clamp(0, 1)
     return replace(image, pixels=pixels, notes=(*image.notes, f"resized {w}×{h} to {new[1]}×{new[0]}"))

@@ -54,7 +54,7 @@ function render({ model, el }) {
   const chips = make("div", { class: "vw-chips", role: "group", "aria-label": "show" }), chip = {};
   for (const name of ["all", ...KINDS, "differ"]) {
     const number = make("span", { class: "vw-dim" });
-    chip[name] = on(focusable(make("button", { type: "button" }, ...(MARKS[name] ? [mark(name)] : []), { all: "all", differ: "nets differ" }[name] ?? SAYS[name], number)), "click", () => set("show", name));
+    chip[name] = on(focusable(make("button", { type: "button" }, ...(MARKS[name] ? [mark(name)] : []), { all: "all", differ: "nets differ" }[name] ?? SAYS[name], " ", number)), "click", () => set("show", name));
     chip[name].number = number;
     chips.append(chip[name]);
   }
