@@ -8,10 +8,12 @@ result is the same as if one had been filled after the other.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]  # of pixels of the sample, counted row by row; -1 for none
@@ -20,6 +22,7 @@ TOLERANCE = 0.1  # windows up to this much worse than the best one are as good
 ACCEPTED, RAISED = 0.3, 1.1  # the largest error with which a pixel is filled, and its growth when none could be
 # Far above the rounding of sums of numbers in [0, 1] and far below what an eye can tell: rounding never decides about a window.
 SLACK = 1e-10
+SMALL = 2**22  # numbers of windows up to which a product is made by one thread
 AT_ONCE = 2**30  # multiplications between two looks at what there is: some tenths of a second
 
 
@@ -38,27 +41,33 @@ class Search:
 
     def __init__(self, sample: Array, window: int, holes: NDArray[np.bool_] | None = None) -> None:
         self.window, self.reach = window, window // 2
-        self.pixels = sample.reshape(len(sample), -1)
         self.weights = gaussian(window).ravel()
         cut = sliding_window_view(sample, (window, window), (1, 2))
         rows, columns = np.nonzero(np.ones(cut.shape[1:3], bool) if holes is None else whole_windows(holes, window))
         self.centres = (rows + self.reach) * sample.shape[2] + columns + self.reach
+        # For each pixel 1, -2 v and the mean of v², and zeros for -1, which is the last; so what is not known weighs nothing.
+        flat = sample.reshape(len(sample), -1)
+        terms = np.concatenate([np.ones_like(flat[:1]), -2.0 * flat, (flat**2).sum(0)[None]]) / len(sample)
+        self._terms = np.pad(terms, ((0, 0), (0, 1)))
         # What errors are linear in, (1 + C) * window² numbers of each window: sums of squares, then values.
         self._features = np.zeros((1 + len(sample), window**2, len(rows)))
         for values, found in zip(cut, self._features[1:], strict=True):
             found[:] = values[rows, columns].reshape(len(rows), -1).T
             self._features[0] += found**2
         self.at_once = max(16, AT_ONCE // max(1, self._features.size))
+        self._libraries = ThreadpoolController().select(user_api="blas")
+
+    def threads(self) -> AbstractContextManager[object]:
+        """Within, small products are made by one thread: for two they are too short, and these wait for each other."""
+        return self._libraries.limit(limits=1) if self._features.size <= SMALL else nullcontext()
 
     def pick(self, near: Numbers, luck: Array) -> tuple[Numbers, Array]:
         """For surroundings `near` (P, window²) the middle of a window that fits, drawn by `luck` (P,) in [0, 1), and its error (P,)."""
-        channels = len(self.pixels)
-        weights = np.where(near >= 0, self.weights, 0.0)
-        values = self.pixels[:, near].transpose(1, 0, 2)
-        linear = np.concatenate([weights[:, None], -2.0 * weights[:, None] * values], 1).reshape(len(near), -1) / channels
+        terms = self._terms[:, near] * self.weights
+        linear = terms[:-1].transpose(1, 0, 2).reshape(len(near), -1)
         errors = linear @ self._features.reshape(linear.shape[1], -1)
-        errors += (weights * (values**2).mean(1)).sum(1, keepdims=True)
-        total = weights.sum(1, keepdims=True)
+        errors += terms[-1].sum(1, keepdims=True)
+        total = terms[0].sum(1, keepdims=True) * (len(terms) - 2)
         close = errors <= (1.0 + TOLERANCE) * errors.min(1, keepdims=True) + SLACK * total
         count = np.count_nonzero(close, axis=1)
         chosen = close.nonzero()[1][count.cumsum() - count + (luck * count).astype(np.int64)]
@@ -81,7 +90,8 @@ def grow(search: Search, board: Numbers, order: str, rng: np.random.Generator) -
         all_luck, progress = rng.random(len(all_rows)), False
         at_once = search.at_once if onion else len(all_rows)
         for start in range(0, len(all_rows), at_once):
-            rows, columns, luck = (v[start : start + at_once] for v in (all_rows, all_columns, all_luck))
+            part = slice(start, start + at_once)
+            rows, columns, luck = all_rows[part], all_columns[part], all_luck[part]
             turns = blind_turns(rows, columns, window) if onion else columns + (reach + 1) * rows
             sources, errors = np.full(len(rows), -1), np.full(len(rows), np.nan)
             ready = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -217,23 +217,23 @@ def efros_leung(
     kept = (board >= 0) & (holes is not None)
     sequence = np.where((board >= 0) & ~kept, np.cumsum((board >= 0).ravel()).reshape(shape) - 1, -1)
     search = Search(values, window, holes)
-    ends = _ends(ring_sizes(board < 0, order), search.at_once)
+    sizes = _in_parts(ring_sizes(board < 0, order), search.at_once)
 
     def steps() -> Iterator[TextureStep]:
-        started, total, errors, index = int((sequence >= 0).sum()), int((board < 0).sum()), [], 0
-        if not total:
-            yield step(1, 1.0, 0.0)
-        for count, (y, x, source, error) in enumerate(grow(search, board.copy(), order, rng), 1):
-            board[y, x], sequence[y, x] = source, started + count - 1
-            errors.append(error)
-            if count == ends[index]:
-                index += 1
-                yield step(index, count / total, sum(errors) / len(errors))
-                errors = []
+        copied, total = int((sequence >= 0).sum()), int((board < 0).sum())
+        growth = grow(search, board.copy(), order, rng)
+        for index, size in enumerate(sizes, 1):
+            errors = []
+            with search.threads():
+                for y, x, source, error in islice(growth, size):
+                    board[y, x], sequence[y, x] = source, copied
+                    copied += 1
+                    errors.append(error)
+            yield step(index, sum(sizes[:index]) / total if total else 1.0, sum(errors) / max(1, len(errors)))
 
     def step(index: int, share: float, error: float) -> TextureStep:
         scores = {"filled": torch.tensor([share]), "error": torch.tensor([error])}
-        return TextureStep(index, scores, _texture(pixels, torch.from_numpy(board.copy()), torch.from_numpy(sequence.copy())))
+        return TextureStep(index, scores, _texture(pixels, board, sequence))
 
     inputs = {"sample": pixels} if holes is None else {"sample": pixels, "mask": torch.from_numpy(holes)}
     options = {"size": None if holes is not None else shape, "window": window, "order": order, "seed": seed}
@@ -241,15 +241,15 @@ def efros_leung(
     def finish(last: TextureStep) -> Texture:
         return replace(last.texture, recipe=make_recipe(None, "efros_leung", inputs, options) | {"taken": last.index})
 
-    return Run(steps(), len(ends), finish)
+    return Run(steps(), len(sizes), finish)
 
 
-def _texture(pixels: Tensor, board: Tensor, sequence: Tensor) -> Texture:
-    image = pixels[0].flatten(1)[:, board.clamp(min=0)]
-    image = torch.where(board >= 0, image, 0.5)
-    width = pixels.shape[3]
-    origin = torch.stack([board // width, board % width], -1)
-    return Texture(image[None], torch.where((sequence >= 0)[..., None], origin, -1), sequence, board < 0, pixels)
+def _texture(pixels: Tensor, board: np.ndarray, sequence: np.ndarray) -> Texture:
+    """What a board of pixel numbers shows; made by NumPy, for a small picture is long done before PyTorch's threads have met."""
+    flat = np.pad(pixels[0].flatten(1).numpy(), ((0, 0), (0, 1)), constant_values=0.5)  # that of -1 is the last
+    origin = np.where((sequence >= 0)[..., None], np.stack(np.divmod(board, pixels.shape[3]), -1), -1)
+    image, places, when, empty = map(torch.from_numpy, (flat[None, :, board], origin, sequence.copy(), board < 0))
+    return Texture(image, places, when, empty, pixels)
 
 
 def _seeded(shape: tuple[int, int], size: tuple[int, int], order: str, rng: np.random.Generator) -> np.ndarray:
@@ -261,10 +261,9 @@ def _seeded(shape: tuple[int, int], size: tuple[int, int], order: str, rng: np.r
     return board
 
 
-def _ends(sizes: list[int], most: int) -> list[int]:
-    """After how many pixels each step ends: with a ring, or sooner where it is long."""
-    parts = [n // pieces + (k < n % pieces) for n in sizes for pieces in [-(-n // most)] for k in range(pieces)]
-    return list(accumulate(parts)) or [0]
+def _in_parts(sizes: list[int], most: int) -> list[int]:
+    """How many pixels each step fills: a ring or a row, or a part of it where it is long."""
+    return [n // parts + (k < n % parts) for n in sizes for parts in [-(-n // most)] for k in range(parts)] or [0]
 
 
 def _check_window(window: int, height: int, width: int) -> None:
