@@ -291,8 +291,10 @@ def test_what_cannot_be_is_said_before_anything_is_computed(case: str) -> None:
 
 
 def test_a_photograph_of_4000_pixels_is_refused_with_advice() -> None:
-    with pytest.raises(ValueError, match="11,.*windows.*at most 262,144.*512×512"):
+    with pytest.raises(ValueError, match="11,132,100 windows of 11×11.*at most 138,654.*382×382"):
         vw.efros_leung(torch.rand(3, 1, 1).expand(3, 2800, 4000))
+    with pytest.raises(ValueError, match="200×200"):
+        vw.efros_leung(torch.rand(3, 1, 1).expand(3, 201, 201), window=23)
     with pytest.raises(ValueError, match="too small for any"):
         vw.efros_leung(torch.rand(3, 2, 40), window=3)
     with pytest.raises(TypeError, match="not dict"):

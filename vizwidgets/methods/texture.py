@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from vizwidgets.core.results import Result, sheet
 from .growing import Search, grow, ring_sizes, whole_windows
 
 ORDERS = ("onion", "scanline")
-MOST_WINDOWS = 2**18  # about 512 × 512 pixels of sample
+MOST = 2**26  # numbers of all windows, 512 MB
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -185,7 +186,7 @@ def efros_leung(
     Raises
     ------
     ValueError, LookupError, TypeError
-        For a sample smaller than the window or with more than 262,144 windows, an even window, a mask of another size or without
+        For a sample smaller than the window or far too large to be searched, an even window, a mask of another size or without
         holes, holes that leave no window, an unknown order.
 
     References
@@ -201,7 +202,7 @@ def efros_leung(
     height, width = pixels.shape[2:]
     if order not in ORDERS:
         raise LookupError(unknown("order", order, ORDERS))
-    _check_window(window, height, width)
+    _check_window(window, *pixels.shape[1:])
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"a seed is a whole number from 0, not {seed!r}")
     holes = None if mask is None else _holes(mask, (height, width), window)
@@ -266,18 +267,19 @@ def _in_parts(sizes: list[int], most: int) -> list[int]:
     return [n // parts + (k < n % parts) for n in sizes for parts in [-(-n // most)] for k in range(parts)] or [0]
 
 
-def _check_window(window: int, height: int, width: int) -> None:
+def _check_window(window: int, channels: int, height: int, width: int) -> None:
     if isinstance(window, bool) or not isinstance(window, int) or window < 3 or window % 2 == 0:
         raise ValueError(f"a window has a pixel in its middle: its side is an odd number from 3, not {window!r}")
     if window > min(height, width):
         largest = (min(height, width) - 1) // 2 * 2 + 1
         say = f"at most {largest}" if largest >= 3 else "and this sample is too small for any"
         raise ValueError(f"the window lies within the sample, which has {height}×{width} pixels: {say}, not {window}")
-    windows = (height - window + 1) * (width - window + 1)
-    if windows > MOST_WINDOWS:
+    windows, numbers = (height - window + 1) * (width - window + 1), (1 + channels) * window**2
+    if windows * numbers > MOST:
+        side = isqrt(MOST // numbers) + window - 1
         raise ValueError(
-            f"the sample of {height}×{width} pixels has {windows:,} windows of {window}×{window}, and each new pixel is compared with all "
-            f"of them: at most {MOST_WINDOWS:,}. Cut a piece out of it or make it smaller, to some 512×512 pixels; 64×64 are often enough"
+            f"the sample of {height}×{width} pixels has {windows:,} windows of {window}×{window}, and each new pixel is compared with all of "
+            f"them: at most {MOST // numbers:,}. Cut a piece out of it or make it smaller, to {side}×{side} pixels; 64×64 are often enough"
         )
 
 
