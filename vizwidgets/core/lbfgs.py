@@ -131,7 +131,7 @@ class _Pairs:
         weights = torch.zeros_like(products)
         weights[order] = torch.linalg.solve_triangular(r.mT, v, upper=False)[:, 0]
         weights[memory + order] = -scale * u[:, 0]
-        return -(weights.to(gradient) @ self._rows).view_as(gradient).add_(gradient, alpha=float(scale))
+        return (-weights.to(gradient) @ self._rows).view_as(gradient).add_(gradient, alpha=-float(scale))
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

@@ -81,6 +81,8 @@ class FourierImage:
         As of `PixelImage`.
     noise : float
         Standard deviation of the coefficients.
+    decay : float
+        How fast the weights fall with the frequency; below 1 broad shapes have less of a lead.
 
     References
     ----------
@@ -94,7 +96,7 @@ class FourierImage:
 
     def __init__(
         self, init: Tensor | None = None, *, size: tuple[int, int] = (128, 128), batch: int = 1, channels: int = 3,
-        noise: float = 0.01, seed: int = 0,
+        noise: float = 0.01, decay: float = 1.0, seed: int = 0,
     ) -> None:  # fmt: skip
         if init is not None:
             init = _checked(init)
@@ -104,7 +106,7 @@ class FourierImage:
         fy, fx = torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None]
         frequency = (fy.square() + fx.square()).sqrt().clamp(min=1 / max(size))
         # Lucid's weights, and its factor 1/4 behind the transform.
-        self._weights = ((size[0] * size[1]) ** 0.5 / (4 * frequency)).to(dtype)
+        self._weights = ((size[0] * size[1]) ** 0.5 / (4 * frequency**decay)).to(dtype)
         self._colours = _COLOURS.to(dtype) if channels == 3 else None
         if init is None:
             values = noise * _normal((channels, size[0], size[1] // 2 + 1, 2), batch, seed)

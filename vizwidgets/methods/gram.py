@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import isfinite
 from typing import Any
 
@@ -18,7 +19,7 @@ from vizwidgets.core.memory import check_memory
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.optimize import Run
 from vizwidgets.core.optimizer import ImageOptimizer, ImageStep
-from vizwidgets.core.params import PixelImage
+from vizwidgets.core.params import FourierImage
 from vizwidgets.core.pooling import pooled
 from vizwidgets.core.references import GramDistance, Reference, gram
 from vizwidgets.core.targets import Sum, Target, check_layer, terms
@@ -28,8 +29,9 @@ from .rendering import best_so_far, rendering_run
 
 # The longest side of a picture whose size was not asked for.
 LONGEST = 512
-RATES = {"lbfgs": 1.0, "adam": 0.02}
-NOISE = 0.2
+RATES = {"lbfgs": 1.0, "adam": 0.05}
+# Of the weights of frequencies: with 1 broad areas turn white or black before there is any texture.
+DECAY = 0.75
 
 
 def gram_texture(
@@ -60,7 +62,7 @@ def gram_texture(
     pooling : str
         "max", as the network does itself, or "average" in place of it, for the sample too.
     lr : float, optional
-        By default 1 for L-BFGS and 0.02 for Adam.
+        By default 1 for L-BFGS and 0.05 for Adam.
     seed : int
         Of the noise.
 
@@ -92,7 +94,7 @@ def gram_texture(
     height, width = x.shape[2:] if size is None else (size, size) if isinstance(size, int) else size
     check_memory(net, (int(height), int(width)), weights)
     error = gram_error(grams(net, x, weights, pooling=pooling), weights)
-    start = PixelImage(size=(int(height), int(width)), batch=batch, channels=net.channels, noise=NOISE, seed=seed)
+    start = FourierImage(noise(x, (int(height), int(width)), batch=batch, seed=seed), decay=DECAY)
     machine = ImageOptimizer(net, -error, start, optimizer=optimizer, lr=rate, redirect=0, pooling=pooling, seed=seed)
     options = {
         "layers": weights, "steps": total, "size": size, "batch": batch, "optimizer": optimizer, "pooling": pooling, "lr": rate, "seed": seed,
@@ -111,6 +113,17 @@ def opened(net: Net, source: Any, longest: int) -> Tensor:
     if min(x.shape[2:]) < 16:
         raise ValueError(f"a picture has at least 16 pixels each way, not {x.shape[3]}×{x.shape[2]}")
     return x
+
+
+def noise(x: Tensor, size: tuple[int, int], *, batch: int = 1, seed: int = 0) -> Tensor:
+    """Pixels of a picture, drawn at random and with less contrast: images (batch, C, *size) with its colours and no structure."""
+    count = size[0] * size[1]
+    if count < 1 or batch < 1:
+        raise ValueError(f"at least one image of at least one pixel is made, not {batch} of {size[0]}×{size[1]}")
+    pixels = x[0].flatten(1)
+    mean = pixels.mean(1, keepdim=True)
+    drawn = [torch.randint(pixels.shape[1], (count,), generator=torch.Generator().manual_seed(seed + i)) for i in range(batch)]
+    return torch.stack([(mean + 0.3 * (pixels[:, i] - mean)).clamp(0, 1).unflatten(1, size) for i in drawn])
 
 
 def grams(net: Net, x: Tensor, layers: Iterable[str], *, pooling: str = "max") -> dict[str, Reference]:
@@ -145,8 +158,8 @@ def checked_layers(net: Net, layers: Sequence[str] | Mapping[str, float]) -> dic
     for name, weight in named.items():
         _, height, width = check_layer(net, name)
         if height * width == 1:
-            some = ", ".join(map(repr, dict.fromkeys(row.name for row in _trunk(net).values()))) or "none"
-            raise ValueError(f"layer {name!r} has no spatial extent, so there is nothing to average over; layers that have one: {some}, ...")
+            some = ", ".join(map(repr, _ends(net))) or "none"
+            raise ValueError(f"layer {name!r} has no spatial extent, so there is nothing to average over; layers that have one: {some} and others")
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not isfinite(weight) or weight < 0:
             raise ValueError(f"the weight of a layer is a number from 0, not {weight!r} for {name!r}")
     return {name: float(weight) for name, weight in named.items()}
@@ -174,7 +187,8 @@ def default_texture_layers(net: Net | nn.Module) -> tuple[str, ...]:
 def default_style_layers(net: Net | nn.Module) -> tuple[str, ...]:
     """The layers whose Gram matrices are compared unless others are named.
 
-    Of VGG the first of each block (Gatys); of other networks the last of each resolution, and where there are fewer than three
+    Of VGG the first of each block (Gatys). Of other networks the pooling after each resolution or, without one, its last layer; of
+    the coarsest one in the middle, since the last layers know objects rather than textures. Where there are fewer than three
     resolutions (transformers), four blocks at even distances.
 
     Raises
@@ -185,7 +199,7 @@ def default_style_layers(net: Net | nn.Module) -> tuple[str, ...]:
     net = as_net(net)
     if blocks := vgg_blocks(net):
         return tuple(block[0] for block in blocks)
-    found = tuple(row.name for row in _trunk(net).values())
+    found = _ends(net)
     if not found:
         raise ValueError(f"no layer of {net.name or 'this network'} has more than one position: Gram matrices average over positions")
     if len(found) < 3 and len(same := _blocks(net)) >= 4:
@@ -206,8 +220,20 @@ def vgg_blocks(net: Net) -> list[list[str]]:
     return [block for block in blocks if block]
 
 
-def _trunk(net: Net) -> dict[tuple[int, int], Layer]:
-    """The last layer of each resolution, from fine to coarse; a branch that has not yet changed resolution does not count."""
+def _ends(net: Net) -> tuple[str, ...]:
+    """The pooling after each resolution, or else its last layer; of the coarsest one in the middle."""
+    rows = trunk(net)
+    names = [
+        (after if "Pool" in after.kind else row).name for row, after in pairwise(rows) if _extent(after) != _extent(row)
+    ]  # fmt: skip
+    coarsest = [row for row in rows if _extent(row) == _extent(rows[-1])] if rows else []
+    outermost = min((row.name.count(".") for row in coarsest), default=0)
+    level = [row.name for row in coarsest if row.name.count(".") == outermost]
+    return tuple(dict.fromkeys([*names, *level[(len(level) - 1) // 2 :][:1]]))
+
+
+def trunk(net: Net) -> list[Layer]:
+    """The layers with maps, in running order; without branches that have not yet changed resolution, and class scores."""
     rows = [net.layers[name] for name in net.layers.order]
     modules, inside = {row.module_name: row for row in rows}, _resolutions(rows)
 
@@ -215,12 +241,12 @@ def _trunk(net: Net) -> dict[tuple[int, int], Layer]:
         around = [modules[p] for p in _parents(row) if p in modules and modules[p].kind != "Sequential" and len(inside[p]) < 3]
         return any(_has_extent(p) and _extent(p) != _extent(row) for p in around)
 
-    kept = [row for row in rows if _has_extent(row) and not aside(row) and not row.kind.startswith(("Dropout", "Identity"))]
+    kept = [row for row in rows if _has_extent(row) and not aside(row) and not row.kind.startswith(("Dropout", "Identity", "Adaptive"))]
     # A chain of several resolutions gives what its last member gives, which says more of where that is.
     chains = {name for name, seen in _resolutions(kept).items() if len(seen) > 1 and name in modules and modules[name].kind == "Sequential"}
     classes = rows[-1].shape[0] if rows[-1].shape else 0
     kept = [row for row in kept if row.module_name not in chains]
-    return {_extent(row): row for row in [row for row in kept if row.shape and row.shape[0] != classes] or kept}
+    return [row for row in kept if row.shape and row.shape[0] != classes] or kept
 
 
 def _resolutions(rows: list[Layer]) -> dict[str, set[tuple[int, int]]]:

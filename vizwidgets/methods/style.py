@@ -19,21 +19,23 @@ from vizwidgets.core.memory import check_memory
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.optimize import Run
 from vizwidgets.core.optimizer import ImageOptimizer, ImageStep
-from vizwidgets.core.params import PixelImage
+from vizwidgets.core.params import FourierImage
 from vizwidgets.core.pooling import pooled
 from vizwidgets.core.references import Distance, Reference
 from vizwidgets.core.targets import Target, terms
 
 from .gram import (
+    DECAY,
     LONGEST,
-    NOISE,
     checked_layers,
     default_style_layers,
     gram_error,
     grams,
     learning_rate,
+    noise,
     opened,
     style_scores,
+    trunk,
     vgg_blocks,
 )
 from .presets import number_of_steps
@@ -41,6 +43,8 @@ from .rendering import best_so_far, rendering_run
 
 # ITU-R BT.601, as where pictures are made grey.
 LUMA = (0.299, 0.587, 0.114)
+# Of the content's contrast at the start: colours at the very ends hardly change.
+MUTED = 0.8
 SMALLEST = 32  # pixels that the longest side of a picture has at least
 
 
@@ -132,11 +136,11 @@ def style_transfer(
         if before is not None:
             start = F.interpolate(before, x.shape[2:], mode="bicubic", align_corners=False).clamp(0, 1)
         elif init == "content":
-            start = x
+            start = 0.5 + MUTED * (x - 0.5)
         else:
-            start = PixelImage(size=(x.shape[2], x.shape[3]), channels=net.channels, noise=NOISE, seed=seed).values.detach()
+            start = noise(others[0], (x.shape[2], x.shape[3]), seed=seed)
         target = _Aim(content_target(net, x, layer, pooling=pooling), [grams(net, s, weights, pooling=pooling) for s in others])
-        image = _GreyImage(start) if keep_colours else PixelImage(start)
+        image = (_GreyImage if keep_colours else FourierImage)(start, decay=DECAY)
         machine = ImageOptimizer(net, target(controls), image, optimizer=optimizer, lr=controls.lr, redirect=0, pooling=pooling, seed=seed)
         return _Level(target, machine)
 
@@ -253,14 +257,15 @@ def style_target(
 
 
 def default_content_layer(net: Net | nn.Module) -> str:
-    """The layer that says what is in a picture, unless another is named: the style's one at an eighth of the resolution or nearest.
+    """The layer that says what is in a picture, unless another is named: the last one at about an eighth of the resolution.
 
     Of VGG the second convolution of the fourth block (Gatys).
     """
     net = as_net(net)
     if blocks := vgg_blocks(net):
         return blocks[min(3, len(blocks) - 1)][1]
-    return min(default_style_layers(net), key=lambda name: abs(log(net.size[0] / (net.layers[name].shape or (1, 1))[1] / 8)))
+    default_style_layers(net)  # says so where no layer has maps
+    return min(reversed(trunk(net)), key=lambda row: abs(log(net.size[0] / (row.shape or (1, 1))[1] / 8))).name
 
 
 class _Level(NamedTuple):
@@ -292,18 +297,14 @@ def _scores(target: Target, scores: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"score": scores["score"], "content": content, **style_scores(target, scores)}
 
 
-class _GreyImage:
+class _GreyImage(FourierImage):
     """A picture whose three channels are the same."""
 
-    def __init__(self, init: Tensor) -> None:
-        self.values = init[:, :1].clone().requires_grad_()
+    def __init__(self, init: Tensor, **options: Any) -> None:
+        super().__init__(init[:, :1], **options)
 
     def __call__(self) -> Tensor:
-        return self.values.expand(-1, 3, -1, -1)
-
-    @torch.no_grad()
-    def project(self) -> None:
-        self.values.clamp_(0, 1)
+        return super().__call__().expand(-1, 3, -1, -1)
 
 
 def _luma(x: Tensor) -> Tensor:
