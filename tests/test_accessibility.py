@@ -20,6 +20,7 @@ CELLS = (
     "table = vw.top_patches(net, flowers.images, 'stage2').result()\npatches = vw.PatchGrid(table, target=vw.Channel('stage3', 1), show='guided backprop', index=0)\n"
     "patches.wait()\npatches.error = 'no layer stag2; did you mean stage2?'\npatches", "vw.PatchGrid()",
     "near = vw.NeighborGrid(flowers, k=5)\nnear.wait()\nnear.index = 7\nnear", "vw.NeighborGrid()",
+    "bias = vw.shape_bias(net, vw.drawn_conflicts(40))\nvw.ConflictGrid([bias, bias], index=4)", "vw.ConflictGrid()", "lab = vw.TextureLab(vw.data.photograph('coffee'), net, size=32, steps=2, block=True)\nlab.error = 'no order onio; did you mean onion?'\nlab",
     "slider = vw.AdversarialSlider(net, x, steps=2)\nslider.error = 'no class rse; did you mean rose?'\nslider.wait()\nslider",
     "grid = vw.ChannelGrid(net, x, 'stage3')\ngrid.error, grid.busy = 'There is no layer stag2; did you mean stage2?', True\ngrid",
 )  # fmt: skip
@@ -36,7 +37,7 @@ def all_shown(page):
 def test_axe_finds_nothing(notebook):
     from axe_playwright_python.sync_playwright import Axe
 
-    book = notebook(*CELLS, viewport={"width": 1300, "height": 11000})      # it looks at what is on the screen only
+    book = notebook(*CELLS, viewport={"width": 1300, "height": 14000})      # it looks at what is on the screen only
     all_shown(book.page)
     # JupyterLab's body has no height, and axe takes all text in it for hidden.
     book.page.add_style_tag(content="body { height: 100vh !important; }")
