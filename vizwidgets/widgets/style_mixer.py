@@ -23,11 +23,12 @@ from vizwidgets.methods.style import style_transfer
 
 from . import knobs
 from .cards import Card, cards_sheet, reduced
+from .image_chooser import square
 from .makes_runs import MakesRuns
 from .picture_strip import Offer, PictureStrip, open_whole
 
-CONTENTS = ("chelsea", "china", "coffee", "flower", "astronaut", "rocket", "motorcycle")
-STYLES = ("hubble_deep_field",)
+CONTENTS = ("china", "chelsea", "coffee", "flower", "astronaut", "rocket", "motorcycle")
+FIRST, STYLES = ("mosaic", "strokes"), ("hubble_deep_field",)
 SIZES = (128, 192, 256, 384, 512)
 MENUS: dict[str, tuple[str, list[tuple[Any, str]]]] = {
     "size": ("size", [(n, f"{n} pixels") for n in SIZES]),
@@ -240,12 +241,12 @@ def _contents() -> list[Offer]:
 
 
 def _styles() -> list[Offer]:
-    return [*map(_swatch, SWATCHES), *_photographs(STYLES)]
+    return [*map(_swatch, sorted(SWATCHES, key=lambda name: name not in FIRST)), *_photographs(STYLES)]
 
 
 @cache
 def _swatch(name: str) -> Offer:
-    return Offer(name, sheet(swatch(name, THUMBNAIL)), lambda: Image(swatch(name, DRAWN_SIZE), name))
+    return Offer(name, sheet(swatch(name, THUMBNAIL)), cache(lambda: Image(swatch(name, DRAWN_SIZE), name)))
 
 
 @cache
@@ -254,7 +255,7 @@ def _drawing(index: int) -> Offer:
         return replace(open_whole(Flowers(64, seed=7, size=size).flower(index).image), source=name)
 
     name = Flowers(64, seed=7, size=THUMBNAIL).flower(index).name
-    return Offer(name, drawn(THUMBNAIL).picture(), lambda: drawn(DRAWN_SIZE))
+    return Offer(name, drawn(THUMBNAIL).picture(), cache(lambda: drawn(DRAWN_SIZE)))
 
 
 def _photographs(names: tuple[str, ...]) -> list[Offer]:
@@ -268,4 +269,4 @@ def _photographs(names: tuple[str, ...]) -> list[Offer]:
 @cache
 def _photograph(file: str) -> Offer:
     name = file.replace("_", " ")
-    return Offer(name, photograph(file), lambda: replace(open_whole(photograph(file)), source=name))
+    return Offer(name, square(photograph(file)), lambda: replace(open_whole(photograph(file)), source=name))
