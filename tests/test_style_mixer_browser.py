@@ -1,0 +1,154 @@
+"""StyleMixer in JupyterLab: the line between before and after, sliders while it paints, choices, files, axe, narrow cells."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+from test_accessibility import MISFITS, RULES
+
+pytestmark = pytest.mark.browser
+
+CELL = """import torch, vizwidgets as vw
+torch.set_num_threads(1)
+net = vw.load('flowers')
+mixer = vw.StyleMixer(net, torch.full((3, 64, 96), 0.9), [vw.data.swatch(n, 48) for n in ('checkerboard', 'bricks')], size=96, steps=400)
+mixer"""
+STATE = "print(json.dumps([mixer.status, mixer.index, mixer.split, mixer.style_weight, mixer.mix, mixer.error]))"
+CANVAS, SPLIT = ".vw-stage > canvas", ".vw-split"
+
+
+def pixels(page):
+    """What is on the canvas, in [0, 1]."""
+    data = page.locator(CANVAS).evaluate("(c) => [c.width, c.height, Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)]")
+    return np.array(data[2], float).reshape(data[1], data[0], 4)[..., :3] / 255
+
+
+def status(page, *wanted):
+    page.wait_for_function("(wanted) => wanted.includes(document.querySelector('.vw-player')?.dataset.status)", arg=list(wanted), timeout=60_000)
+
+
+def shows(page, at_least):
+    page.wait_for_function("(n) => Number(document.querySelector('.vw-player').dataset.shown || 0) >= n", arg=at_least, timeout=60_000)
+
+
+def edge(page):
+    """Where the content, which is one light grey, ends: as a share of the width."""
+    plain = (np.abs(pixels(page) - 0.9).max(2) < 0.02).mean(0) > 0.98
+    return plain.argmin() / len(plain) if not plain.all() else 1.0
+
+
+def test_before_and_after_sliders_and_files(notebook, tmp_path):
+    book = notebook(CELL)
+    page = book.page
+    status(page, "idle")
+    page.wait_for_function("(s) => document.querySelector(s).width > 300", arg=CANVAS)
+    assert edge(page) == 1      # nothing is painted yet: the content, whole
+    assert page.locator(SPLIT).is_hidden()
+    page.locator(".vw-main").click()
+    shows(page, 30)
+    page.locator(SPLIT).wait_for()
+    page.get_by_role("button", name="Pause").click()
+    status(page, "paused")
+    assert edge(page) == pytest.approx(0.5, abs=0.02)
+    box = page.locator(SPLIT).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 30, steps=8)
+    page.mouse.up()
+    assert edge(page) == pytest.approx(0.8, abs=0.03)
+    page.wait_for_timeout(300)
+    assert book.python(STATE)[2] == pytest.approx(0.8, abs=0.02)
+    page.keyboard.press("Home")
+    assert edge(page) == 0
+    for _ in range(25):
+        page.keyboard.press("ArrowRight")
+    assert edge(page) == pytest.approx(0.25, abs=0.02)
+    assert page.locator(SPLIT).get_attribute("aria-valuetext") == "content 25 %, painted 75 %"
+    page.wait_for_timeout(1300)      # an old answer does not undo it
+    assert (edge(page), book.python(STATE)[2]) == (pytest.approx(0.25, abs=0.02), 0.25)
+    book.python("mixer.split = 0.6")
+    page.wait_for_function("(s) => document.querySelector(s).value === '60'", arg=SPLIT)
+    assert edge(page) == pytest.approx(0.6, abs=0.02)
+    page.keyboard.press("Space")
+    status(page, "running")
+
+    # Sliders while it goes on; the layers are folded away.
+    page.get_by_label("style weight").fill("75")
+    assert page.get_by_label("stage1").is_hidden()
+    page.get_by_text("layers of the style").click()
+    page.get_by_label("stage1").fill("0")
+    page.locator("input[data-key='mix 0']").fill("25")
+    page.wait_for_timeout(600)
+    assert [o.text_content() for o in page.locator("[data-group=mix] output").all()] == ["20 %", "80 %"]
+    changed = book.python("print(json.dumps([mixer.run.controls.style_weight, mixer.run.controls.layer_weights['stage1'], mixer.run.controls.mix]))")
+    assert changed == [100, 0, [0.25, 1]]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG", exact=True).click()
+    assert download.value.suggested_filename == "tensor-in-the-style-of-tensor-and-tensor.png"
+    download.value.save_as(tmp_path / "a.png")
+    assert PILImage.open(tmp_path / "a.png").size == (96, 64)
+
+    # Another style starts anew; so does a file, and what is none is said.
+    page.get_by_label("mix several").uncheck()
+    page.get_by_role("button", name="knit").click()
+    page.wait_for_function("() => document.querySelector('.vw-player-head .vw-title').textContent === 'tensor in the style of knit'")
+    status(page, "running")
+    assert page.locator("[data-group=mix]").count() == 0
+    bad, good = tmp_path / "bad.png", tmp_path / "mine.png"
+    bad.write_bytes(b"no picture")
+    PILImage.effect_mandelbrot((4000, 1000), (-2, -1, 1, 1), 40).save(good)
+    content = page.locator(".vw-pictures input[type=file]").first
+    content.set_input_files(bad)
+    page.wait_for_function("() => document.querySelector('.vw-pictures .vw-error').textContent.includes('bad.png is not an image')")
+    content.set_input_files(good)
+    page.wait_for_function("() => document.querySelector('.vw-player-head .vw-title').textContent === 'mine.png in the style of knit'")
+    assert "resized 4000×1000 to 1024×256" in page.locator(".vw-pictures-notes").first.text_content()
+    page.get_by_role("button", name="stop", exact=True).click()
+    status(page, "stopped")
+
+    # After the end a slider offers another start.
+    page.get_by_label("style weight").fill("25")
+    page.get_by_role("button", name="Play again").wait_for()
+    assert "It has ended" in page.locator(".vw-run-note").text_content()
+    page.get_by_role("button", name="Play again").click()
+    status(page, "running")
+    assert book.python("print(json.dumps(mixer.run.controls.style_weight))") == 1
+    book.python("mixer.close()")
+
+
+STATES = (
+    "import torch, vizwidgets as vw\ntorch.set_num_threads(1)\nnet = vw.load('flowers')\nvw.StyleMixer()", "vw.StyleMixer(net, size=64)",
+    "mixer = vw.StyleMixer(net, style=[vw.data.swatch(n, 48) for n in ('knit', 'bricks', 'mosaic')], size=64, steps=4, init='noise', block=True)\n"
+    "mixer.style_weight = 20\nmixer.error = mixer.contents.error = 'There is no layer stag2; did you mean stage2?'\nmixer",
+)  # fmt: skip
+
+
+def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
+    from axe_playwright_python.sync_playwright import Axe
+
+    book = notebook(*STATES, viewport={"width": 1300, "height": 3000})
+    page = book.page
+    page.wait_for_function("() => document.querySelectorAll('.vw-player').length === 3 && document.querySelectorAll('.vw-player')[2].dataset.shown === '4'")
+    for fold in page.locator(".vw-mixer summary").all():
+        fold.click()
+    page.wait_for_timeout(1000)
+    page.add_style_tag(content="body { height: 100vh !important; }")
+    try:
+        for theme in ("JupyterLab Light", "JupyterLab Dark"):
+            book.theme(theme)
+            page.wait_for_timeout(300)
+            found = Axe().run(page, context=".jp-OutputArea-output:has(.vw)", options=RULES)
+            assert found.response["violations"] == [], found.generate_report()
+            looked = {r["id"]: len(r["nodes"]) for r in found.response["passes"]}
+            assert looked["color-contrast"] > 60 and looked["target-size"] > 60
+    finally:
+        book.theme("JupyterLab Light")
+    boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
+    page.evaluate("() => document.querySelectorAll('.vw-curve').forEach((e) => e.replaceChildren())")      # bqplot's own affair
+    for width in (320, 480, 720):
+        page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
+        page.wait_for_timeout(700)
+        assert {i: b.evaluate(MISFITS) for i, b in enumerate(boxes.all())} == {i: [] for i in range(len(STATES))}
