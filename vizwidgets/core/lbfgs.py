@@ -61,9 +61,9 @@ class Lbfgs(torch.optim.Optimizer):
                 return loss
             # What was really moved: the values may have been clipped.
             moved, bent = values - best, gradient - before
-            if _dot(moved, bent) > 1e-10:
+            if (curvature := _dot(moved, bent)) > 1e-10:
                 self._pairs = self._pairs or _Pairs(values, self._memory)
-                self._pairs.add(moved, bent)
+                self._pairs.add(moved, bent, curvature, before)
         self._best, self._refused = (values.clone(), float(loss), gradient), 0
         self._direction = self._pairs.newton(gradient) if self._pairs else -gradient
         lr = float(self.param_groups[0]["lr"])
@@ -106,23 +106,31 @@ class _Pairs:
 
     def __init__(self, values: Tensor, memory: int) -> None:
         self._rows = values.new_zeros(2 * memory, values.numel())  # the steps, then how they bent the gradient
+        self._products = torch.zeros(2 * memory, dtype=torch.float64)  # of the rows with the last gradient
         self._moved_bent, self._bent_bent = torch.zeros(2, memory, memory, dtype=torch.float64)
         self._order: list[int] = []  # of the pairs, the oldest first
+        self._exact: tuple[float, float] | None = None
 
-    def add(self, moved: Tensor, bent: Tensor) -> None:
-        """Take in a pair, for the oldest one if there is no more room."""
+    def add(self, moved: Tensor, bent: Tensor, curvature: float, before: Tensor) -> None:
+        """Take in a pair, for the oldest one if there is no more room; `before` is the gradient that was bent."""
         memory = len(self._moved_bent)
         new = len(self._order) if len(self._order) < memory else self._order.pop(0)
         self._order.append(new)
         self._rows[new], self._rows[memory + new] = moved.reshape(-1), bent.reshape(-1)
-        products = (self._rows @ bent.reshape(-1)).double()
-        self._moved_bent[:, new] = products[:memory]
-        self._bent_bent[:, new] = self._bent_bent[new] = products[memory:]
+        self._products[new], self._products[memory + new] = _dot(moved, before), _dot(bent, before)
+        self._exact = curvature, _dot(bent, bent)
 
     def newton(self, gradient: Tensor) -> Tensor:
         """Minus the gradient times the inverse curvature as the pairs have it."""
-        memory, order = len(self._moved_bent), torch.tensor(self._order)
-        products = (self._rows @ gradient.reshape(-1)).double()
+        memory, order, new = len(self._moved_bent), torch.tensor(self._order), self._order[-1]
+        # The bend is the difference of two gradients, and so are its products with the rows: they are gone through but once.
+        before, products = self._products, (self._rows @ gradient.reshape(-1)).double()
+        self._products = products
+        if self._exact:
+            self._moved_bent[:, new] = products[:memory] - before[:memory]
+            self._bent_bent[:, new] = self._bent_bent[new] = products[memory:] - before[memory:]
+            self._moved_bent[new, new], self._bent_bent[new, new] = self._exact
+            self._exact = None
         # Of later steps with earlier bends the formula knows nothing: R is triangular.
         r, bent = self._moved_bent[order][:, order].triu(), self._bent_bent[order][:, order]
         scale = r[-1, -1] / bent[-1, -1]

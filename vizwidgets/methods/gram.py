@@ -29,6 +29,7 @@ from .rendering import best_so_far, rendering_run
 
 # The longest side of a picture whose size was not asked for.
 LONGEST = 512
+LEAST = 16  # pixels each way
 RATES = {"lbfgs": 1.0, "adam": 0.05}
 # Of the weights of frequencies: with 1 broad areas turn white or black before there is any texture.
 DECAY = 0.75
@@ -92,9 +93,11 @@ def gram_texture(
     total, rate = number_of_steps(steps), learning_rate(optimizer, lr)
     x = opened(net, sample, LONGEST)
     height, width = x.shape[2:] if size is None else (size, size) if isinstance(size, int) else size
-    check_memory(net, (int(height), int(width)), weights)
+    if min(height, width) < LEAST or batch < 1:
+        raise ValueError(f"at least one image of {LEAST}×{LEAST} pixels is made, not {batch} of {height}×{width}")
+    check_memory(net, (height, width), weights)
     error = gram_error(grams(net, x, weights, pooling=pooling), weights)
-    start = FourierImage(noise(x, (int(height), int(width)), batch=batch, seed=seed), decay=DECAY)
+    start = FourierImage(noise(x, (height, width), batch=batch, seed=seed), decay=DECAY)
     machine = ImageOptimizer(net, -error, start, optimizer=optimizer, lr=rate, redirect=0, pooling=pooling, seed=seed)
     options = {
         "layers": weights, "steps": total, "size": size, "batch": batch, "optimizer": optimizer, "pooling": pooling, "lr": rate, "seed": seed,
@@ -110,19 +113,16 @@ def gram_texture(
 def opened(net: Net, source: Any, longest: int) -> Tensor:
     """A picture (1, C, H, W) of any kind and size, whole, and small enough."""
     x = open_image(source, net, longest=longest).pixels
-    if min(x.shape[2:]) < 16:
-        raise ValueError(f"a picture has at least 16 pixels each way, not {x.shape[3]}×{x.shape[2]}")
+    if min(x.shape[2:]) < LEAST:
+        raise ValueError(f"a picture has at least {LEAST} pixels each way, not {x.shape[3]}×{x.shape[2]}")
     return x
 
 
 def noise(x: Tensor, size: tuple[int, int], *, batch: int = 1, seed: int = 0) -> Tensor:
     """Pixels of a picture, drawn at random and with less contrast: images (batch, C, *size) with its colours and no structure."""
-    count = size[0] * size[1]
-    if count < 1 or batch < 1:
-        raise ValueError(f"at least one image of at least one pixel is made, not {batch} of {size[0]}×{size[1]}")
     pixels = x[0].flatten(1)
     mean = pixels.mean(1, keepdim=True)
-    drawn = [torch.randint(pixels.shape[1], (count,), generator=torch.Generator().manual_seed(seed + i)) for i in range(batch)]
+    drawn = [torch.randint(pixels.shape[1], (size[0] * size[1],), generator=torch.Generator().manual_seed(seed + i)) for i in range(batch)]
     return torch.stack([(mean + 0.3 * (pixels[:, i] - mean)).clamp(0, 1).unflatten(1, size) for i in drawn])
 
 
