@@ -15,7 +15,7 @@ import vizwidgets as vw
 
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-IMPORTS = {"vizwidgets", "torch", "torchvision", "timm", "numpy", "matplotlib", "pathlib", "tempfile"}
+IMPORTS = {"vizwidgets", "torch", "torchvision", "timm", "numpy", "matplotlib", "pathlib", "tempfile", "time"}
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|work|usr|var|opt|mnt|Users)/|[A-Z]:\\")
 HEADINGS = ["The idea in plain words", "The formula", "experiment", "Where this misleads", "Exercises", "own", "References"]
 
