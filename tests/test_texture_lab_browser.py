@@ -65,7 +65,7 @@ def test_both_grow(notebook, tmp_path):
     area = page.locator(PANE).first.bounding_box()
     page.mouse.move(area["x"] + area["width"] * 8.5 / 40, area["y"] + area["height"] * 30.5 / 40)
     y, x = copied.origin[30, 8].tolist()
-    page.wait_for_function("(t) => document.querySelector('.vw-texture-pane .vw-where').textContent === t", arg=f"row 30, column 8: from row {y}, column {x} of the sample")
+    page.wait_for_function("(t) => document.querySelector('.vw-texture-pane .vw-where').textContent === t", arg=f"row 30, column 8 is from row {y}, column {x}")
     assert frame(page)[:2] == [y, x]
     page.mouse.move(5, 5)
     page.locator(PANE).first.focus()

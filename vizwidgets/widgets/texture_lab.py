@@ -328,8 +328,8 @@ class TextureLab(Plays, VBox):
             last = None if pane.run is None else pane.run.last
             picture = None if last is None else pane.picture_of(last)  # type: ignore[attr-defined]
             if picture is not None:
-                cards.append(([picture], f"{pane.title}, {pane.said}"))  # type: ignore[attr-defined]
-        return cards_sheet([(self.describe(), cards)], side=192, columns=3)
+                cards.append(([picture], f"{pane.title}: {pane.said.split(', ')[0]}"))  # type: ignore[attr-defined]
+        return cards_sheet([(self.sample.source, cards)], side=192, columns=3)
 
     def describe(self) -> str:
         """Sample, window, and how far the two are."""

@@ -7,7 +7,6 @@ function render({ model, el }) {
   el.classList.add("vw", "vw-player");
 
   let shown = null;                 // the picture on the screen, decoded
-  let latest = null, decoding = false, closed = false;
   let past = null, found = null;    // the step that is looked back at; the last one before it that was kept
   let asked = false, wanted = null; // one question about the past at a time, the newest next
   let large = -1;                   // the tile that is enlarged
@@ -101,30 +100,16 @@ function render({ model, el }) {
     canvas.ariaLabel = `${caption.textContent}${many() ? `, ${nameOf(large)}` : ""}, step ${found ?? past ?? get("index")}; space plays and pauses`;
   }
 
-  async function take(frame) {      // decode the newest one, then acknowledge
-    latest = frame;
-    if (decoding) return;
-    decoding = true;
-    while (latest && !closed) {
-      const next = latest;
-      latest = null;
-      const bitmap = await createImageBitmap(new Blob([bytes(next.data)], { type: "image/jpeg" })).catch(() => null);
-      await new Promise(requestFrame);
-      const old = next.past === undefined && past !== null;      // the present goes on behind the past
-      if (bitmap && !old) {
-        const other = !shown || shown.width !== bitmap.width || shown.height !== bitmap.height;
-        shown?.close();
-        shown = bitmap;
-        if (other) arrange(); else draw();
-        el.dataset.shown = next.past ?? next.index;
-        el.dataset.frames = Number(el.dataset.frames ?? 0) + 1;
-      }
-      if (next.number) model.send({ ack: next.number });
-    }
-    decoding = false;
-  }
-  // A hidden page has no animation frames; its run goes on all the same.
-  function requestFrame(done) { if (document.hidden) setTimeout(done, 100); else requestAnimationFrame(done); }
+  const take = newest(model, signal, (bitmap, next) => {
+    if (!bitmap) return;
+    if (next.past === undefined && past !== null) { bitmap.close(); return; }      // the present goes on behind the past
+    const other = !shown || shown.width !== bitmap.width || shown.height !== bitmap.height;
+    shown?.close();
+    shown = bitmap;
+    if (other) arrange(); else draw();
+    el.dataset.shown = next.past ?? next.index;
+    el.dataset.frames = Number(el.dataset.frames ?? 0) + 1;
+  });
 
   function present() {              // the last picture, as the model has it
     past = found = wanted = null;
@@ -134,7 +119,8 @@ function render({ model, el }) {
     if (get("frame")?.byteLength) { if (past === null) present(); return; }
     if (get("index") > 0) return;
     shown?.close();
-    shown = past = found = latest = null; large = -1;
+    take.forget();
+    shown = past = found = null; large = -1;
     el.dataset.shown = "";
     arrange(); progress();
   }
@@ -313,7 +299,7 @@ function render({ model, el }) {
   const sized = new ResizeObserver(() => { if (many() && large < 0) { if (shown) arrange(); } else draw(); });
   sized.observe(stage);
   onThemeChange(draw, signal);
-  signal.addEventListener("abort", () => { model.off("msg:custom", receive); sized.disconnect(); closed = true; shown?.close(); });
+  signal.addEventListener("abort", () => { model.off("msg:custom", receive); sized.disconnect(); shown?.close(); });
   return () => stop.abort();
 }
 

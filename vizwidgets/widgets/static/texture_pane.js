@@ -18,7 +18,7 @@ function render({ model, el }) {
   const save = on(focusable(make("button", { type: "button", title: "save as PNG, with its recipe inside" }, "Save PNG")), "click", () => model.send({ cmd: "save", view }));
 
   // --- the picture
-  const show = newest(model, signal, (bitmap, index) => {
+  const show = newest(model, signal, (bitmap, { index }) => {
     if (bitmap) {
       if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
       canvas.getContext("2d").drawImage(bitmap, 0, 0);
@@ -43,7 +43,7 @@ function render({ model, el }) {
     const i = at ? 2 * (at[0] * canvas.width + at[1]) : -1, source = i >= 0 && from[i] >= 0 ? [from[i], from[i + 1]] : null;
     mark.hidden = !at;
     if (at) Object.assign(mark.style, { left: `${100 * at[1] / canvas.width}%`, top: `${100 * at[0] / canvas.height}%`, width: `${100 / canvas.width}%`, height: `${100 / canvas.height}%` });
-    const text = !at ? "" : source ? `row ${at[0]}, column ${at[1]}: from row ${source[0]}, column ${source[1]} of the sample` : `row ${at[0]}, column ${at[1]}: not filled`;
+    const text = !at ? "" : source ? `row ${at[0]}, column ${at[1]} is from row ${source[0]}, column ${source[1]}` : `row ${at[0]}, column ${at[1]} is not filled`;
     if (where.textContent !== text) where.textContent = text;
     document.dispatchEvent(new CustomEvent(`vw-${get("family")}`, { detail: source }));
   }

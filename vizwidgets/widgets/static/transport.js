@@ -30,7 +30,7 @@ function newest(model, signal, show) {
   let latest = null, decoding = false;
   // A hidden page has no animation frames; its run goes on all the same.
   const nextFrame = (done) => { if (document.hidden) setTimeout(done, 100); else requestAnimationFrame(done); };
-  return async (frame) => {
+  async function take(frame) {
     latest = frame;
     if (decoding) return;
     decoding = true;
@@ -39,9 +39,11 @@ function newest(model, signal, show) {
       latest = null;
       const bitmap = next.data?.byteLength ? await createImageBitmap(new Blob([bytes(next.data)])).catch(() => null) : null;
       await new Promise(nextFrame);
-      if (signal.aborted) bitmap?.close(); else if (bitmap || !next.data?.byteLength) show(bitmap, next.index);
+      if (signal.aborted) bitmap?.close(); else if (bitmap || !next.data?.byteLength) show(bitmap, next);
       if (next.number) model.send({ ack: next.number });
     }
     decoding = false;
-  };
+  }
+  take.forget = () => { latest = null; };
+  return take;
 }
