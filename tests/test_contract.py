@@ -32,6 +32,19 @@ def painted(module: vw.Net | nn.Module, x: Tensor, layer: str) -> None:
         vw.stylised(module, x, content_layer=layer, style_layers=[layer], steps=2).result()
 
 
+def painted(module: vw.Net | nn.Module, x: Tensor, layer: str, how: str) -> None:
+    """Two steps of a texture or of a painting, with average pooling; a layer without maps is refused."""
+    of = vw.as_net(module)
+    if of.layers[layer].shape[1:] == (1, 1):
+        with pytest.raises(ValueError, match="no spatial extent"):
+            vw.gram_texture(module, x[:1], layers=[layer])
+        return
+    if how == "texture":
+        vw.gram_texture(module, x[:1], layers=[layer], steps=2, batch=2, pooling="average").result()
+    else:
+        vw.style_transfer(module, x[:1], x[1:], content_layer=layer, style_layers=[layer], steps=2, pooling="average").result()
+
+
 # Every public function that runs a net: (net or module, images, a layer in its middle).
 CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "net": lambda m, x, layer: vw.as_net(m)(x),
@@ -60,6 +73,8 @@ CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "insertion": lambda m, x, layer: vw.insertion(m, x[:1], vw.Probability(1), x[:1].mean(1), steps=1),
     "shape_bias": lambda m, x, layer: vw.shape_bias(m, vw.Stimuli(x, [0, 1], [1, 0], ("a", "b")), groups={"a": [0], "b": [1]}),
     "stylised": painted,
+    "gram_texture": lambda m, x, layer: painted(m, x, layer, "texture"),
+    "style_transfer": lambda m, x, layer: painted(m, x, layer, "painting"),
     "fool": lambda m, x, layer: vw.fool(m, vw.Logit(0), steps=2).result(),
     "embed": lambda m, x, layer: vw.embed(m, x, layer).result(),
     "embed, penultimate": lambda m, x, layer: vw.embed(m, x, batch_size=1).result(),
