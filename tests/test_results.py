@@ -16,7 +16,7 @@ from torch import Tensor
 import vizwidgets as vw
 from vizwidgets.core import picture as pictures
 from vizwidgets.core.recipe import FORMAT, KEY, dumps, loads
-from vizwidgets.core.results import ActivationMaps
+from vizwidgets.core.results import ActivationMaps, sheet
 
 
 def pixels(maps: Tensor) -> np.ndarray:
@@ -111,6 +111,11 @@ def test_tiles_are_in_reading_order() -> None:
     half = len(large) // 2
     assert all((large[y * half : (y + 1) * half, x * half : (x + 1) * half] == [6 * y + 3 * x + c for c in range(3)]).all()
                for y in (0, 1) for x in (0, 1))  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "size", "wanted"), [(1, (40, 8), (40, 8)), (1, (8, 40), (8, 40)), (2, (40, 8), (40, 18)), (5, (8, 8), (18, 28))])
+def test_sheets_have_no_empty_columns(count: int, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    assert sheet(torch.zeros(count, 3, *size)).size == wanted[::-1]
 
 
 def test_pictures_of_images() -> None:

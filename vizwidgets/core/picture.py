@@ -102,8 +102,8 @@ def tile(
 
 
 def columns_for(n: int, h: int, w: int) -> int:
-    """Columns in which `n` pictures (h, w) make a sheet that is about square."""
-    return ceil(sqrt(n * h / w))
+    """Columns in which `n` pictures (h, w) make a sheet that is about square, none of them empty."""
+    return min(n, ceil(sqrt(n * h / w)))
 
 
 def enlarge(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
