@@ -14,6 +14,7 @@ from PIL import Image as PILImage
 from wire import Wire
 
 import vizwidgets as vw
+from vizwidgets.core.optimize import Run
 from vizwidgets.methods.style import style_transfer
 from vizwidgets.widgets import knobs
 from vizwidgets.widgets.picture_strip import LONGEST
@@ -161,16 +162,16 @@ def test_what_cannot_be_turned_is_said_and_it_goes_on(mixer):
 def test_a_slider_moved_after_the_end_offers_another_start(mixer, net):
     widget = mixer(block=True)
     wire, player = page(widget), widget.player
-    assert not player.settings["stale"] and not player.settings["note"]
+    assert not player.settings["note"]
     wire.receive({"cmd": "turn", "name": "style_weight", "value": 300})
-    assert player.settings["stale"] and "Play again" in player.settings["note"]
+    assert "Play again" in player.settings["note"]
     first = widget.image
     wire.receive({"cmd": "play"})
     halted(widget)
     assert widget.status == "done" and widget.image != first
     recipe = widget.result().recipe
     assert (recipe["options"]["style_weight"], recipe["changes"]) == (300, [])
-    assert not player.settings["stale"] and not player.settings["note"]
+    assert not player.settings["note"]
 
 
 def test_another_content_or_style_starts_anew_what_is_played(mixer):
@@ -342,6 +343,30 @@ def test_what_cannot_be_painted_is_said_and_another_choice_helps(mixer, net):
     assert widget.run is None and widget.error and widget.player.about["hint"] == "This cannot be painted."
     widget.net = net
     assert widget.ready(10) and (widget.error, widget.run is None) == ("", False)
+
+
+def test_a_run_that_fails_keeps_what_there_is(mixer, monkeypatch):
+    def overflowing(*given, **options):
+        run = style_transfer(*given, **options)
+
+        def steps():
+            yield from (next(run) for _ in range(3))
+            raise ValueError("the numbers overflow in step 4")
+
+        return Run(steps(), len(run), lambda last: last, run.controls)
+
+    monkeypatch.setattr("vizwidgets.widgets.style_mixer.style_transfer", overflowing)
+    widget = mixer(steps=8)
+    widget.play()
+    assert widget.wait(10)
+    assert (widget.status, widget.index, widget.error) == ("failed", 3, "the numbers overflow in step 4")
+    assert torch.equal(widget.image.pixels, widget.run.last.image) and widget.player.frame
+    page(widget).receive({"cmd": "turn", "name": "style_weight", "value": 1})
+    assert widget.error and widget.player.settings["note"]
+    monkeypatch.undo()
+    page(widget).receive({"cmd": "play"})
+    halted(widget)
+    assert (widget.status, widget.index) == ("done", 8)
 
 
 def test_closing_while_it_runs_leaves_the_net_as_it_was(mixer, net):

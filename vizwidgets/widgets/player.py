@@ -122,12 +122,10 @@ class Player(Playback, AnyWidget):
         """Move a slider: it acts at the next step, and in later runs."""
         value = knobs.checked(self._known, name, value)
         sliders = [{**s, "value": value} if s["key"] == name else s for s in self.sliders]
-        mix = {s["key"]: s["value"] for s in sliders if s["group"] == "mix"}
-        if mix and not any(mix.values()):
+        mix = [s["value"] for s in sliders if s["group"] == "mix"]
+        if mix and not any(mix):
             raise ValueError("one style at least has to count: not all of them can be turned down to 0")
-        turned = mix if name in mix else {name: value}  # shares of a mix mean something together only
-        self.turned.update(turned)
-        self._to_turn.update(turned)
+        self.turned[name] = self._to_turn[name] = value
         self.sliders = sliders
 
     def _before(self, run: Run[Any]) -> None:

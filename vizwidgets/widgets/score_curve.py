@@ -25,7 +25,7 @@ class ScoreCurve:
         self._axes = (Axis(scale=self._x, side="bottom", tick_format="~g", grid_lines="none"),
                       Axis(scale=self._y, side="left", tick_format="~g", grid_lines="solid"))  # fmt: skip
         self.figure = Figure(
-            axes=list(self._axes), marks=[], fig_margin={"top": 10, "bottom": 24, "left": 48, "right": 12}, background_style={"fill-opacity": "0"},
+            axes=list(self._axes), marks=[], fig_margin={"top": 10, "bottom": 24, "left": 48, "right": 16}, background_style={"fill-opacity": "0"},
             min_aspect_ratio=0.2, max_aspect_ratio=20, display_toolbar=False, animation_duration=0, padding_x=0, padding_y=0.05,
         )  # fmt: skip
         self.figure.layout.height, self.figure.layout.width, self.figure.layout.min_width = "180px", "auto", "0"

@@ -189,9 +189,6 @@ class StyleMixer(MakesRuns):
         if change.new in ("paused", *ENDED) and image is not None:
             self.set_trait("image", Image(image, self.caption))
 
-    def _stale(self) -> bool:
-        return self._moved or super()._stale()
-
     def _settings(self) -> dict[str, Any]:
         menus = []
         for key, (name, options) in MENUS.items():

@@ -74,6 +74,7 @@ function render({ model, el }) {
     const [w, h] = !many() ? [shown?.width ?? start?.width ?? a.width ?? 1, shown?.height ?? start?.height ?? a.height ?? 1] : grid
       ? [a.columns * a.width, Math.ceil(count() / a.columns) * a.height] : [a.width, a.height];
     stage.style.setProperty("--vw-ratio", w / h);
+    stage.classList.toggle("vw-stage-none", nothing);
     if (!grid || nothing) stage.style.aspectRatio = `${w} / ${h}`; else stage.style.aspectRatio = "";
     canvas.hidden = nothing || grid; tiles.node.hidden = nothing || !grid; empty.hidden = !nothing; back.hidden = nothing || large < 0;
     compare.node.hidden = !start || !shown || many();
@@ -162,15 +163,15 @@ function render({ model, el }) {
   const speed = make("span", { class: "vw-dim" }), rest = make("span", { class: "vw-dim" });
 
   function buttons() {
-    const status = get("status"), playing = ["running", "waiting"].includes(status), ended = ENDED.includes(status), s = get("settings");
+    const status = get("status"), playing = ["running", "waiting"].includes(status), ended = ENDED.includes(status), s = get("settings"), anew = Boolean(s.stale || s.note);
     const playable = (get("total") > 0 || get("index") > 0 || status !== "idle" || s.efforts === undefined || s.restart) && !about().hint;
-    fill(main, playing ? "pause" : "play", playing ? "pause" : ended ? "play again" : "play", playing ? "Pause" : ended && s.stale ? "Play again" : "Play");
+    fill(main, playing ? "pause" : "play", playing ? "pause" : ended ? "play again" : "play", playing ? "Pause" : ended && anew ? "Play again" : "Play");
     main.disabled = !playable || (ended && !s.restart);
     one.disabled = !playable || playing || (ended && !s.restart);
     halt.disabled = !playing && status !== "paused";
     again.hidden = other.hidden = !s.restart && !about().hint;
     again.disabled = other.disabled = !s.restart || status === "idle";
-    again.classList.toggle("vw-stale", Boolean(s.stale));
+    again.classList.toggle("vw-stale", anew);
     stale.textContent = s.stale ? "changed" : "";
     saves.forEach((b, i) => { b.disabled = get("index") < 1 || (i > 0 && about().frames === false); });
     for (const range of sliders.node.querySelectorAll("input")) range.disabled = Boolean(about().hint);
@@ -236,7 +237,7 @@ function render({ model, el }) {
     start.hidden = s.seed === undefined && s.efforts === undefined;
     if (note.textContent !== (s.note ?? "")) note.textContent = s.note ?? "";
     if (start.dataset.known !== String(Boolean(s.folded))) { start.open = !s.folded; start.dataset.known = Boolean(s.folded); }
-    inside.textContent = s.folded ? `: ${[...s.menus.map((m) => m.name), "effort"].join(", ")}` : "";
+    inside.textContent = s.folded ? `(${[...s.menus.map((m) => m.name), "effort"].join(", ")})` : "";
     for (const m of s.menus ?? []) menu(m);
     if (s.efforts !== undefined) {
       const timed = (n) => (pace ? `, ${duration(pace * n)}` : "");
@@ -265,7 +266,7 @@ function render({ model, el }) {
   const next = make("section", {}, make("div", { class: "vw-heading" }, "acts at the next step"), sliders.node, note);
   const start = fold("", choices);
   const inside = make("span");
-  start.firstChild.append("acts at the next start", inside, " ", stale);
+  start.firstChild.append("acts at the next start ", inside, " ", stale);
   const right = make("div", { class: "vw-player-side" }, legend, next, start,
     make("div", { class: "vw-row vw-saves" }, make("span", { class: "vw-heading" }, "save"), ...saves));
   el.append(left, right);
