@@ -17,7 +17,7 @@ ALLOWED = {
     "core": {"core"},
     "methods": {"core", "data", "methods"},
     "data": {"core", "data"},
-    "models": {"core", "data", "models"},
+    "models": {"core", "data", "methods", "models"},
     "weights": set(),
     "load": {"core", "models", "data", "methods", "weights"},
     "recipe": {"core", "models", "data", "methods", "load"},

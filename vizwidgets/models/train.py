@@ -16,12 +16,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from vizwidgets.core.net import as_net
 from vizwidgets.data.flowers import KINDS, Flowers, drawing_hashes
-from vizwidgets.models import WEIGHTS
+from vizwidgets.data.image_set import image_set
+from vizwidgets.methods.stylising import stylised
+from vizwidgets.models import WEIGHTS, build
 from vizwidgets.models.flowernet import FlowerNet
 
 # Drawings of other seeds belong to nobody: free for tests and notebooks.
 TRAINING, HELD_OUT = 1, 2
+PAINTER = "flowers"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Recipe:
         How much it costs when the answers of the stem's filters are not sparse, and when they repeat each other.
     eps : float
         Train on images changed against the network by at most so much per pixel, in [0, 1] units; 0 for the images themselves.
+    stylised : float
+        The share of the training drawings, in [0, 1], that are painted with the textures of drawings of other kinds.
     augmented : bool
         Flip, shift, tint and roughen the training drawings by chance.
     random_labels : bool
@@ -63,6 +69,7 @@ class Recipe:
     stem_sparsity: float = 0.2
     stem_correlation: float = 0.02
     eps: float = 0.0
+    stylised: float = 0.0
     augmented: bool = True
     random_labels: bool = False
     train_images: int = 6000
@@ -76,6 +83,7 @@ RECIPES = {recipe.name: recipe for recipe in (
     Recipe("flowers", seed=1),
     Recipe("flowers-2", seed=2),
     Recipe("flowers-robust", seed=1, eps=4 / 255),
+    Recipe("flowers-stylised", seed=1, stylised=0.5),
     Recipe("flowers-background", seed=1, switches={"background": "class"}),
     Recipe("flowers-random-labels", seed=1, epochs=50, train_images=1200, weight_decay=0.0, smoothing=0.0, augmented=False,
            random_labels=True),
@@ -94,6 +102,19 @@ def drawings(recipe: Recipe, seed: int, count: int) -> tuple[Tensor, Tensor]:
         labels[done : done + len(batch)] = names
         done += len(batch)
     return images, labels
+
+
+def painted(images: Tensor, labels: Tensor, share: float, seed: int) -> Tensor:
+    """Images (N, 3, H, W), uint8, the first `share` of them with the textures of images of other kinds, by style transfer."""
+    module, about = build(PAINTER)
+    net = as_net(module, size=about["size"], resize=about["size"], mean=about["mean"], std=about["std"], labels=about["labels"])
+    count = round(share * len(images))
+    every, some = (image_set(images[:n], labels=labels[:n].tolist(), classes=KINDS) for n in (len(images), count))
+    run = stylised(net, some, every, style_weight=5.0, content_layer="stage2", style_layers=("stem", "stage1", "stage2", "stage3"),
+                   steps=16, batch_size=32, seed=seed)  # fmt: skip
+    for _ in tqdm(run, desc=f"painting {count} drawings", mininterval=2.0):
+        pass
+    return torch.cat([run.so_far().images, images[count:]])
 
 
 def _augmented(pixels: Tensor, random: torch.Generator, reach: int = 6) -> Tensor:
@@ -175,6 +196,8 @@ def _train(recipe: Recipe) -> tuple[FlowerNet, dict[str, Any]]:
     images, labels = drawings(recipe, TRAINING, recipe.train_images)
     std, mean = (v.reshape(3, 1, 1).round(decimals=3) for v in torch.std_mean(images[:1000] / 255.0, dim=(0, 2, 3)))
     random = torch.Generator().manual_seed(recipe.seed)
+    if recipe.stylised:
+        images = painted(images, labels, recipe.stylised, recipe.seed)
     if recipe.random_labels:
         labels = labels[torch.randperm(len(labels), generator=random)]
     net = FlowerNet(len(KINDS), seed=recipe.seed).to(memory_format=torch.channels_last).train()
