@@ -43,6 +43,7 @@ WIDGETS = {
     "Explorer": lambda net, x: vw.Explorer(net, x),
     "ImageChooser": lambda net, x: ImageChooser(net),
     "TopClasses": lambda net, x: TopClasses(net, x),
+    "StyleMixer": lambda net, x: vw.StyleMixer(net, x, size=64),
 }
 
 
