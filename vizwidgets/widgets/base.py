@@ -26,8 +26,8 @@ def script(name: str, *parts: str) -> str:
 
 
 def style() -> str:
-    """The one stylesheet."""
-    return (_STATIC / "style.css").read_text(encoding="utf-8")
+    """The one stylesheet: what all have in common, and their own parts."""
+    return "\n".join((_STATIC / f"{part}.css").read_text(encoding="utf-8") for part in ("style", "sets", "textures"))
 
 
 def message(e: BaseException) -> str:
