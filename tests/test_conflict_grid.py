@@ -132,8 +132,11 @@ def test_another_bias(nets, stimuli):
     grid.bias = nets[0]
     assert (grid.index, grid.by, grid.label) == (2, 0, "cedar") and sent(grid) == [2, 4]
     other = vw.Stimuli(stimuli.images[:2], [0, 1], [1, 0], CLASSES[:2])
+    grid.bias, grid.by = nets, 1
+    wire = Wire(grid)
     grid.bias = vw.ShapeBias(other, torch.eye(2), "mine")
-    assert (grid.index, grid.label) == (None, "") and sent(grid) == [0, 1]
+    assert (grid.index, grid.label, grid.by) == (None, "", 0) and sent(grid) == [0, 1]
+    assert [{"about", "shown"} <= set(state) for state in wire.states if "about" in state] == [True], "an order of other stimuli would be drawn"
     grid.bias = None
     assert grid.about == {} and sent(grid) == [] and repr(grid) == "ConflictGrid()" and grid.still() is None
 

@@ -139,19 +139,20 @@ class ConflictGrid(Looks, AnyWidget):
             self._gallery, self.about, self.index = None, {}, None
             self._order()
             return
-        if before is not None and before is not stimuli:  # numbers and names of others mean nothing here
-            self.index, self.label = None, self.label if self.label in stimuli.classes else ""
-        if before is not None:
-            self.by = min(self.by, len(self._nets) - 1)
         self._gallery = StimulusPictures(stimuli)
-        # What was set before there were stimuli is checked now.
-        self.index, self.label, self.by = self.index, self.label, self.by
-        self.about = {
-            "count": len(stimuli), "classes": list(stimuli.classes),
-            "shapes": _words(stimuli.shapes), "textures": _words(stimuli.textures),
-            "nets": [_told(name, b) for name, b in self._nets.items()],
-        }  # fmt: skip
-        self._order()
+        with self.hold_sync():  # the page gets an order and what it is an order of at once
+            if before is not None:  # numbers and names of others mean nothing here
+                self.by = min(self.by, len(self._nets) - 1)
+                self.label = self.label if self.label in stimuli.classes else ""
+                self.index = self.index if before is stimuli else None
+            # What was set before there were stimuli is checked now.
+            self.index, self.label, self.by = self.index, self.label, self.by
+            self.about = {
+                "count": len(stimuli), "classes": list(stimuli.classes),
+                "shapes": _words(stimuli.shapes), "textures": _words(stimuli.textures),
+                "nets": [_told(name, b) for name, b in self._nets.items()],
+            }  # fmt: skip
+            self._order()
         self._mark()
 
     def _order(self) -> None:
@@ -164,7 +165,7 @@ class ConflictGrid(Looks, AnyWidget):
             key = {"shape first": -own, "texture first": own, "undecided first": np.abs(own),
                    "nets differ first": -np.ptp(margins, axis=0), "as made": np.arange(len(own))}[self.sort]  # fmt: skip
             shapes, textures = np.asarray(stimuli.shapes), np.asarray(stimuli.textures)
-            of = stimuli.classes.index(self.label) if self.label else None
+            of = stimuli.classes.index(self.label) if self.label in stimuli.classes else None
             among = np.full(len(own), True) if of is None else (shapes == of) | (textures == of)
             which = {"all": among, **{kind: among & (kinds[self.by] == kind) for kind in KINDS}, "differ": among & (kinds != kinds[0]).any(0)}
             counts = {name: int(chosen.sum()) for name, chosen in which.items()}
