@@ -214,7 +214,7 @@ def test_several_styles_are_chosen_in_the_page(mixer):
     wire.receive({"cmd": "choose", "index": names.index("bricks")})      # the last one stays
     assert widget.ready(10) and [s.source for s in widget.style] == ["bricks"]
     wire.receive({"cmd": "choose", "index": names.index("waves")})
-    assert widget.styles.wait(10) and len(widget.style) == 2
+    assert widget.ready(10) and len(widget.style) == 2 and widget.mix == (1, 1)      # not that of the styles before
     wire.receive({"cmd": "mix", "on": False})
     assert widget.ready(10) and [s.source for s in widget.style] == ["bricks"] and not widget.styles.mixing
 
@@ -387,10 +387,10 @@ def test_still_picture_and_mime_bundle(mixer):
     data, _ = widget._repr_mimebundle_()
     assert data["text/plain"] == "StyleMixer(picture in the style of tensor and tensor, 4 of 4)"
     still = picture(data["image/png"])
-    assert still.shape[1] > 4 * 140 and still.std() > 0.1
-    shown = still[30 : 30 + 108, 8 + 3 * 152 : 8 + 3 * 152 + 144]      # the fourth: content, two styles, painted
-    wanted = np.asarray(PILImage.fromarray((widget.image.pixels[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)).resize((144, 108), PILImage.Resampling.NEAREST), float) / 255
-    assert np.abs(shown - wanted).mean() < 0.02
+    assert still.shape[1] > 4 * 190 and still.std() > 0.1
+    shown = still[30 : 30 + 144, 8 + 3 * 200 : 8 + 3 * 200 + 192]      # the fourth: content, two styles, painted
+    enlarged = PILImage.fromarray((widget.image.pixels[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)).resize((192, 144), PILImage.Resampling.NEAREST)
+    assert np.abs(shown - np.asarray(enlarged, float) / 255).mean() < 0.02
 
 
 def test_block_paints_here(net, content):

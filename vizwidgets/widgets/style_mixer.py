@@ -37,7 +37,7 @@ MENUS: dict[str, tuple[str, list[tuple[Any, str]]]] = {
     "levels": ("coarse to fine", [(1, "at once"), (2, "in 2 sizes"), (3, "in 3 sizes")]),
 }
 DRAWN = (2, 10)
-DRAWN_SIZE, THUMBNAIL, SIDE = 256, 64, 144  # pixels
+DRAWN_SIZE, THUMBNAIL, SIDE = 256, 64, 192  # pixels
 ENDED = ("stopped", "done", "failed")
 NOTHING = "Nothing to paint yet: a network is needed."
 
