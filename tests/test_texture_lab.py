@@ -410,3 +410,15 @@ def test_closing_ends_both(net, sample, gate):
     lab.close()
     gate.go(10)
     assert lab.wait(10) and all(next(run, None) is None for run in runs)
+
+
+def test_the_notebooks_interrupt_stops_both(net, sample, gate, monkeypatch):
+    def interrupted():
+        yield Step(1, {"filled": torch.tensor([0.2])}, torch.zeros(1, 3, 4, 4))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vizwidgets.widgets.texture_lab.efros_leung", lambda *_, **__: Run(interrupted(), 5))
+    gate.go(1000)
+    lab = vw.TextureLab(sample, net, block=True)
+    assert lab.copying.status == "stopped" and lab.copying.run.taken == 1 and lab.image is not None
+    assert lab.gram.status == "idle" and lab.gram.run.taken == 0
