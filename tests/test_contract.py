@@ -25,24 +25,16 @@ def destroyed(module: vw.Net | nn.Module, x: Tensor, method: Callable[..., objec
     next(run), next(run)
 
 
-def painted(module: vw.Net | nn.Module, x: Tensor, layer: str) -> None:
-    """Two steps of painting an image with the texture of another; refused where there are no maps."""
+def painted(module: vw.Net | nn.Module, x: Tensor, layer: str, how: str) -> None:
+    """Two steps of a texture or of a painting; a layer without maps is refused."""
     _, height, width = vw.as_net(module).layers[layer].shape
     with pytest.raises(ValueError, match="no spatial extent") if height * width == 1 else nullcontext():
-        vw.stylised(module, x, content_layer=layer, style_layers=[layer], steps=2).result()
-
-
-def painted(module: vw.Net | nn.Module, x: Tensor, layer: str, how: str) -> None:
-    """Two steps of a texture or of a painting, with average pooling; a layer without maps is refused."""
-    of = vw.as_net(module)
-    if of.layers[layer].shape[1:] == (1, 1):
-        with pytest.raises(ValueError, match="no spatial extent"):
-            vw.gram_texture(module, x[:1], layers=[layer])
-        return
-    if how == "texture":
-        vw.gram_texture(module, x[:1], layers=[layer], steps=2, batch=2, pooling="average").result()
-    else:
-        vw.style_transfer(module, x[:1], x[1:], content_layer=layer, style_layers=[layer], steps=2, pooling="average").result()
+        if how == "texture":
+            vw.gram_texture(module, x[:1], layers=[layer], steps=2, batch=2, pooling="average").result()
+        elif how == "painting":
+            vw.style_transfer(module, x[:1], x[1:], content_layer=layer, style_layers=[layer], steps=2, pooling="average").result()
+        else:
+            vw.stylised(module, x, content_layer=layer, style_layers=[layer], steps=2).result()
 
 
 # Every public function that runs a net: (net or module, images, a layer in its middle).
@@ -72,7 +64,7 @@ CALLS: dict[str, Callable[[vw.Net | nn.Module, Tensor, str], object]] = {
     "deletion": lambda m, x, layer: vw.deletion(m, x, vw.Probability(1), x.mean(1), steps=2),
     "insertion": lambda m, x, layer: vw.insertion(m, x[:1], vw.Probability(1), x[:1].mean(1), steps=1),
     "shape_bias": lambda m, x, layer: vw.shape_bias(m, vw.Stimuli(x, [0, 1], [1, 0], ("a", "b")), groups={"a": [0], "b": [1]}),
-    "stylised": painted,
+    "stylised": lambda m, x, layer: painted(m, x, layer, "set"),
     "gram_texture": lambda m, x, layer: painted(m, x, layer, "texture"),
     "style_transfer": lambda m, x, layer: painted(m, x, layer, "painting"),
     "fool": lambda m, x, layer: vw.fool(m, vw.Logit(0), steps=2).result(),
