@@ -222,7 +222,7 @@ def test_several_styles_are_chosen_in_the_page(mixer):
 def test_files_from_the_page(mixer):
     widget = mixer()
     wire = Wire(widget.contents)
-    known = widget.content
+    known, count = widget.content, len(widget.contents.choices)
     for content, said in ((b"", "empty"), (b"no picture at all", "not an image"), (as_bytes(PILImage.new("RGB", (90, 90)))[:60], "damaged")):
         wire.receive({"cmd": "file", "name": "bad.png"}, content)
         assert said in widget.contents.error and "bad.png" in widget.contents.error and widget.content is known
@@ -243,7 +243,7 @@ def test_files_from_the_page(mixer):
     assert widget.run is None and "at least 16 pixels" in widget.error and widget.player.about["hint"] == "This cannot be painted."
     wire.receive({"cmd": "choose", "index": 0})
     assert widget.ready(10) and (widget.error, widget.run is None) == ("", False)
-    assert [c["name"] for c in widget.contents.choices[-3:]] == ["wide.jpg", "half.png", "tiny.png"]      # one can go back to them
+    assert [c["name"] for c in widget.contents.choices[count:]] == ["wide.jpg", "half.png", "tiny.png"]      # one can go back to them
     Wire(widget.styles).receive({"cmd": "file", "name": "mine.png"}, as_bytes(half))
     assert widget.style[0].source == "mine.png"
 
@@ -409,3 +409,13 @@ def test_knobs_of_a_style_transfer(net, content):
     knobs.turn(controls, {"mix 0": 0.0, "mix 1": 0.5, "layer stage3": 2.0})
     assert (controls.mix, dict(controls.layer_weights), controls.style_weight) == ((0, 0.5), {"stage1": 1, "stage2": 1, "stage3": 2, "stage4": 1}, 10)
     assert knobs.knobs(object()) == {} and knobs.values(None) == {}
+
+
+def test_the_canvas_has_the_sliders_of_a_style_transfer_too(net, content):
+    canvas = vw.OptimizationCanvas(run=lambda seed: style_transfer(net, content, STYLES[:2], size=64, steps=3))
+    page(canvas).receive({"cmd": "turn", "name": "mix 1", "value": 0.5})
+    canvas.play(block=True)
+    assert canvas.result().recipe["changes"] == [[0, "mix", (1, 0.5)]] and [t["name"] for t in canvas.player.live["terms"]] == ["content error", "style error"]
+    canvas.play(block=True)      # sliders stay where they are
+    assert canvas.result().recipe["changes"] == [[0, "mix", (1, 0.5)]] and canvas.player.before == b""
+    canvas.close()
