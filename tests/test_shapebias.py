@@ -196,7 +196,7 @@ def test_pictures_and_recipe(tmp_path):
     stimuli = written(torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0]), ABC)
     bias = vw.shape_bias(net, stimuli)
     assert stimuli.picture().width == 3 * 96
-    assert made([0] * 200, [1] * 200).picture().size == (7 * 96, 6 * 110)
+    assert made([0] * 200, [1] * 200).picture().size == (7 * 96, 3 * 110)
     again = vw.rerun(bias.save(tmp_path / "bias.png"), net)
     assert torch.equal(again.probabilities, bias.probabilities)
     assert again.stimuli.classes == ABC

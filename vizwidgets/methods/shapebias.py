@@ -31,7 +31,7 @@ from .embedding import AT_ONCE, KEPT
 from .scatter import DIM, INK, fitted
 
 SHAPE, TEXTURE, NEITHER = "shape", "texture", "neither"
-_SHOWN, _SIDE = 42, 76  # stimuli in a picture, and pixels of each
+_SHOWN, _SIDE = 21, 76  # stimuli in a picture, and pixels of each
 _DRAWS = 2000
 
 
@@ -98,7 +98,7 @@ class Stimuli(Result):
         return len(self.images)
 
     def picture(self) -> PILImage.Image:
-        """Some of them (42 at even distances at most), each with its shape in the first line and its texture in the second."""
+        """Some of them (21 at even distances at most), each with its shape in the first line and its texture in the second."""
         shown = np.linspace(0, len(self) - 1, min(len(self), _SHOWN)).round().astype(int).tolist()
         font, columns, width, height = ImageFont.load_default(11), min(len(shown), 7), _SIDE + 20, _SIDE + 34
         sheet = PILImage.new("RGB", (columns * width, -(-len(shown) // columns) * height), "white")
