@@ -128,9 +128,12 @@ STATES = (
 def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
     from axe_playwright_python.sync_playwright import Axe
 
-    book = notebook(*STATES, viewport={"width": 1300, "height": 3000})
+    book = notebook(*STATES, viewport={"width": 1300, "height": 3000}, has_touch=True)
     page = book.page
     page.wait_for_function("() => document.querySelectorAll('.vw-player').length === 3 && document.querySelectorAll('.vw-player')[2].dataset.shown === '4'")
+    box = page.locator(SPLIT).last.bounding_box()
+    page.touchscreen.tap(box["x"] + 0.2 * box["width"], box["y"] + 0.7 * box["height"])      # a finger moves the line too
+    page.wait_for_function("(s) => [...document.querySelectorAll(s)].at(-1).value === '20'", arg=SPLIT)
     for fold in page.locator(".vw-mixer summary").all():
         fold.click()
     page.wait_for_timeout(1000)
