@@ -15,7 +15,6 @@ from vizwidgets.core.references import GramDistance, Reference, gram
 from vizwidgets.methods.gram import gram_error, grams
 
 G = torch.Generator().manual_seed(0)
-LAYERS = ("features.2", "features.4", "features.7")
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +97,9 @@ def test_every_network_has_layers_for_textures(name: str) -> None:
 
 def test_layers_of_some_networks() -> None:
     expected = {
-        "squeezenet": ("features.2", "features.5", "features.8", "features.10"),
+        "squeezenet": ("features.2", "features.5", "features.10"),
         "resnet": ("maxpool", "layer1", "layer2", "layer3", "layer4"),
-        "googlenet": ("maxpool1", "maxpool2", "maxpool3", "maxpool4", "inception5a"),
+        "googlenet": ("maxpool1", "maxpool2", "maxpool3", "inception5a"),
         "mobilenet_v2": ("features.1", "features.3", "features.6", "features.13", "features.16"),
     }
     assert {name: vw.default_style_layers(net(name)) for name in expected} == expected

@@ -147,6 +147,13 @@ def test_changes_while_it_runs_are_in_the_recipe_and_made_again(flowers: vw.Net,
     assert not torch.equal(unchanged.image, result.image)
 
 
+def test_a_rate_that_was_changed_holds_for_finer_levels_too(flowers: vw.Net, content: Tensor, style: Tensor) -> None:
+    given = {"levels": 2, "steps": 6, "optimizer": "adam"}
+    changed = vw.style_transfer(flowers, content, style, **given)
+    changed.controls.lr = 0.01
+    assert torch.equal(changed.result().image, vw.style_transfer(flowers, content, style, lr=0.01, **given).result().image)
+
+
 def test_a_change_acts_from_the_next_step_on(flowers: vw.Net, content: Tensor, style: Tensor) -> None:
     run = vw.style_transfer(flowers, content, style, style_layers=["stage1", "stage2"], steps=4)
     next(run)

@@ -223,13 +223,15 @@ def vgg_blocks(net: Net) -> list[list[str]]:
 def _ends(net: Net) -> tuple[str, ...]:
     """The pooling after each resolution, or else its last layer; of the coarsest one in the middle."""
     rows = trunk(net)
-    names = [
-        (after if "Pool" in after.kind else row).name for row, after in pairwise(rows) if _extent(after) != _extent(row)
-    ]  # fmt: skip
-    coarsest = [row for row in rows if _extent(row) == _extent(rows[-1])] if rows else []
-    outermost = min((row.name.count(".") for row in coarsest), default=0)
+    if not rows:
+        return ()
+    coarsest = [row for row in rows if _extent(row) == _extent(rows[-1])]
+    outermost = min(row.name.count(".") for row in coarsest)
     level = [row.name for row in coarsest if row.name.count(".") == outermost]
-    return tuple(dict.fromkeys([*names, *level[(len(level) - 1) // 2 :][:1]]))
+    ends = [after if "Pool" in after.kind else row for row, after in pairwise(rows) if _extent(after) != _extent(row)]
+    if len(ends) > 2 and ends[-1] in coarsest:  # one of a resolution will do
+        ends.pop()
+    return tuple(dict.fromkeys([*(row.name for row in ends), level[(len(level) - 1) // 2]]))
 
 
 def trunk(net: Net) -> list[Layer]:
