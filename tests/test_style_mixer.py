@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 
+import gated
 import numpy as np
 import pytest
 import torch
@@ -139,6 +140,24 @@ def test_traits_move_the_sliders(mixer):
     halted(widget)
     controls = widget.run.controls
     assert (controls.style_weight, controls.mix, controls.layer_weights["stage2"]) == (50, (0, 0, 1), 0.5)
+
+
+def test_traits_that_sliders_cannot_follow_are_refused(mixer):
+    widget = mixer()
+    for name, value, error, said in (("style_weight", 1e9, ValueError, "from 0.1 to 1000"), ("layer_weights", {"stage9": 1}, LookupError, "did you mean"),
+                                     ("layer_weights", {"stage1": 3}, ValueError, "from 0 to 2"), ("mix", (1, 1), traitlets.TraitError, "each of 1 styles")):  # fmt: skip
+        with pytest.raises(error, match=said):
+            setattr(widget, name, value)
+        assert (widget.style_weight, widget.layer_weights, widget.mix) == (10, dict.fromkeys(("stage1", "stage2", "stage3", "stage4"), 1), ())
+
+
+def test_another_network_has_other_layers(mixer, net):
+    widget = mixer(layer_weights={"stage1": 0.5})
+    widget.net = gated.small(pool=2)
+    assert widget.ready(10) and widget.error == ""
+    assert list(widget.layer_weights) == list(vw.default_style_layers(widget.net)) and set(widget.layer_weights.values()) == {1}
+    widget.net = net
+    assert widget.ready(10) and widget.layer_weights == dict.fromkeys(("stage1", "stage2", "stage3", "stage4"), 1)
 
 
 def test_what_cannot_be_turned_is_said_and_it_goes_on(mixer):

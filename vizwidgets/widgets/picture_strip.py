@@ -126,7 +126,7 @@ class PictureStrip(VizWidget, AnyWidget):
 
 def open_whole(source: Any) -> Image:
     """A picture of any size, not cropped; a very large one smaller."""
-    return smaller(open_image(source, longest=LONGEST))
+    return smaller(source if isinstance(source, Image) else open_image(source, longest=LONGEST))
 
 
 def smaller(image: Image, longest: int = LONGEST) -> Image:

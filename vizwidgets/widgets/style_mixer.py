@@ -112,6 +112,7 @@ class StyleMixer(MakesRuns):
         self.contents = PictureStrip("Content", _contents(), own)
         self.styles = PictureStrip("Style", _styles(), () if style is None else _several(style), several=True)
         self._moved = False  # sliders, after the end
+        self._weighted: Net | None = None
         super().__init__(net=None if net is None else as_net(net), content=self.contents.images[0], style=self.styles.images, **options)
         self.contents.observe(lambda change: self.set_trait("content", change.new[0]), "images")
         self.observe(lambda change: self.contents.set_trait("images", (change.new,)), "content")
@@ -143,6 +144,9 @@ class StyleMixer(MakesRuns):
     def _run(self) -> Run[Any] | None:
         if self.net is None or self.content is None:
             return None
+        if self._weighted not in (None, self.net):  # the weights are of another network's layers
+            self.layer_weights = {}
+        self._weighted = self.net
         layers = {**dict.fromkeys(default_style_layers(self.net), 1.0), **self.layer_weights}
         if len(self.mix) != len(self.style):
             self.mix = ()
@@ -182,7 +186,11 @@ class StyleMixer(MakesRuns):
             wanted = {key: value for key, value in wanted.items() if not key.startswith(knobs.MIX)}
         for key in sorted(wanted if there else (), key=lambda key: -wanted[key]):  # so that of a mix never all are 0
             if wanted[key] != there.get(key):
-                self.player.turn(key, wanted[key])
+                try:
+                    self.player.turn(key, wanted[key])
+                except (LookupError, ValueError):
+                    self._follow()
+                    raise
 
     def _halted(self, change: Any) -> None:
         image = getattr(self.run and self.run.last, "image", None)
