@@ -1,7 +1,7 @@
 """Run all benchmarks but the long ones, or those named, and write their sections of `results.md`.
 
-`quality`, `inverting`, `fooling`, `attributing`, `judging`, `embedding` and `recording` take some minutes each and run by their names, as
-`starting` does. Of one with several sections each may be named: `embedding.neighbours`.
+`quality`, `inverting`, `fooling`, `attributing`, `judging`, `embedding`, `recording` and `shapes` take some minutes each and run by their
+names, as `starting` does. Of one with several sections each may be named: `embedding.neighbours`.
 """
 
 from __future__ import annotations
