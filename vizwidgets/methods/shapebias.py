@@ -132,7 +132,8 @@ class ShapeBias(Result):
 
     Examples
     --------
-    >>> ShapeBias(stimuli, torch.tensor([[0.7, 0.3], [0.6, 0.4]]), "mine").kinds
+    >>> stimuli = Stimuli(torch.rand(2, 3, 96, 96), [0, 1], [1, 0], ("rose", "iris"))
+    >>> ShapeBias(stimuli, torch.tensor([[0.7, 0.3], [0.8, 0.2]]), "mine").kinds
     ('shape', 'texture')
     """
 
@@ -312,7 +313,7 @@ def shape_bias(
     Examples
     --------
     >>> shape_bias(vizwidgets.load("flowers"), drawn_conflicts(24)).answered
-    0.875
+    0.625
     """
     net = as_net(net)
     if not isinstance(stimuli, Stimuli):
