@@ -182,12 +182,13 @@ def test_steps_are_rings_and_tell_how_far_it_is() -> None:
     sample = vw.data.swatch("mosaic", 24)
     run = vw.efros_leung(sample, 15, 7, seed=4)
     assert len(run) == 6
-    for k, step in enumerate(run, 1):
+    for k, step in enumerate(list(run), 1):  # all of them first: none changes when the next is taken
         share = ((3 + 2 * k) ** 2 - 9) / (15**2 - 9)
         assert step.index == k and step.scores["filled"].item() == pytest.approx(share)
         empty = step.texture.empty
         assert (step.image[..., empty] == 0.5).all() and int(empty.sum()) == 225 - (3 + 2 * k) ** 2
         assert (step.texture.origin[empty] == -1).all() and (step.texture.order[empty] == -1).all()
+        assert step.texture.order.max() + 1 == (3 + 2 * k) ** 2
         assert step.scores["filled"].shape == step.scores["error"].shape == (1,) and step.scores["error"] < 0.05
         assert step.picture().size == (15, 15)
     assert [len(vw.efros_leung(sample, (9, 15), 7, order="scanline"))] == [9]
