@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 
-import gated
 import numpy as np
 import pytest
 import torch
@@ -18,7 +17,6 @@ import vizwidgets as vw
 from vizwidgets.core.optimize import Run
 from vizwidgets.methods.style import style_transfer
 from vizwidgets.widgets import knobs
-from vizwidgets.widgets.picture_strip import LONGEST
 
 STYLES = [vw.data.swatch(name, 48) for name in ("checkerboard", "knit", "bricks")]
 
@@ -53,12 +51,6 @@ def page(mixer):
 
 def picture(data):
     return np.asarray(PILImage.open(io.BytesIO(data)).convert("RGB"), float) / 255
-
-
-def as_bytes(picture, kind="png"):
-    buffer = io.BytesIO()
-    picture.save(buffer, kind)
-    return buffer.getvalue()
 
 
 def halted(mixer):
@@ -151,15 +143,6 @@ def test_traits_that_sliders_cannot_follow_are_refused(mixer):
         assert (widget.style_weight, widget.layer_weights, widget.mix) == (10, dict.fromkeys(("stage1", "stage2", "stage3", "stage4"), 1), ())
 
 
-def test_another_network_has_other_layers(mixer, net):
-    widget = mixer(layer_weights={"stage1": 0.5})
-    widget.net = gated.small(pool=2)
-    assert widget.ready(10) and widget.error == ""
-    assert list(widget.layer_weights) == list(vw.default_style_layers(widget.net)) and set(widget.layer_weights.values()) == {1}
-    widget.net = net
-    assert widget.ready(10) and widget.layer_weights == dict.fromkeys(("stage1", "stage2", "stage3", "stage4"), 1)
-
-
 def test_what_cannot_be_turned_is_said_and_it_goes_on(mixer):
     widget = mixer(STYLES[:2], steps=8)
     wire = page(widget)
@@ -191,80 +174,6 @@ def test_a_slider_moved_after_the_end_offers_another_start(mixer, net):
     recipe = widget.result().recipe
     assert (recipe["options"]["style_weight"], recipe["changes"]) == (300, [])
     assert not player.settings["note"]
-
-
-def test_another_content_or_style_starts_anew_what_is_played(mixer):
-    widget = mixer(steps=400)
-    widget.play()
-    until(lambda: widget.run.taken >= 2)
-    old = widget.run
-    Wire(widget.styles).receive({"cmd": "choose", "index": 1})
-    until(lambda: widget.run is not old and widget.run.taken >= 2)
-    name = widget.styles.choices[1]["name"]
-    assert (widget.style[0].source, widget.styles.caption) == (name, name)
-    old = widget.run
-    Wire(widget.contents).receive({"cmd": "choose", "index": 1})
-    until(lambda: widget.run is not old and widget.run.taken >= 2)
-    widget.pause()
-    halted(widget)
-    assert widget.caption == f"{widget.contents.choices[1]['name']} in the style of {name}"
-    old = widget.run
-    widget.style = STYLES[:2]      # paused: it waits
-    assert widget.ready(10) and widget.run is not old
-    assert (widget.status, widget.run.taken, widget.styles.images) == ("idle", 0, widget.style)
-    assert [c["name"] for c in widget.player.sliders if c["group"] == "mix"] == ["tensor", "tensor"]
-
-
-def test_several_styles_are_chosen_in_the_page(mixer):
-    widget = mixer()
-    wire = Wire(widget.styles)
-    names = [c["name"] for c in widget.styles.choices]
-    assert sorted(names[: len(vw.data.SWATCHES)]) == sorted(vw.data.SWATCHES) and names[-1] == "tensor"
-    wire.receive({"cmd": "choose", "index": names.index("knit")})
-    assert widget.styles.wait(10) and widget.styles.chosen == [names.index("knit")]
-    wire.receive({"cmd": "mix", "on": True})
-    wire.receive({"cmd": "choose", "index": names.index("bricks")})
-    assert widget.ready(10)
-    assert (widget.caption.partition(" in the style of ")[2], widget.mix) == ("knit and bricks", (1, 1))
-    page(widget).receive({"cmd": "turn", "name": "mix 0", "value": 0.2})
-    assert widget.mix == (0.2, 1)
-    wire.receive({"cmd": "choose", "index": names.index("knit")})
-    assert widget.ready(10) and [s.source for s in widget.style] == ["bricks"] and widget.mix == ()
-    wire.receive({"cmd": "choose", "index": names.index("bricks")})      # the last one stays
-    assert widget.ready(10) and [s.source for s in widget.style] == ["bricks"]
-    wire.receive({"cmd": "choose", "index": names.index("waves")})
-    assert widget.ready(10) and len(widget.style) == 2 and widget.mix == (1, 1)      # not that of the styles before
-    wire.receive({"cmd": "mix", "on": False})
-    assert widget.ready(10) and [s.source for s in widget.style] == ["bricks"] and not widget.styles.mixing
-
-
-def test_files_from_the_page(mixer):
-    widget = mixer()
-    wire = Wire(widget.contents)
-    known, count = widget.content, len(widget.contents.choices)
-    for content, said in ((b"", "empty"), (b"no picture at all", "not an image"), (as_bytes(PILImage.new("RGB", (90, 90)))[:60], "damaged")):
-        wire.receive({"cmd": "file", "name": "bad.png"}, content)
-        assert said in widget.contents.error and "bad.png" in widget.contents.error and widget.content is known
-    wire.receive({"cmd": "refused", "name": "film.mp4", "size": 4e9})
-    assert "film.mp4 has 4000 MB" in widget.contents.error
-    wide = PILImage.effect_noise((4000, 1000), 60)      # grey as well
-    wire.receive({"cmd": "file", "name": "wide.jpg"}, as_bytes(wide, "jpeg"))
-    assert widget.contents.error == "" and widget.ready(10)
-    assert (widget.content.source, widget.content.pixels.shape[2:]) == ("wide.jpg", (LONGEST // 4, LONGEST))
-    assert "resized 4000×1000" in widget.contents.caption
-    assert widget.run.controls.content_image.shape == (1, 3, 16, 64)
-    half = PILImage.new("RGBA", (60, 120), (255, 0, 0, 128))
-    wire.receive({"cmd": "file", "name": "half.png"}, as_bytes(half))
-    assert widget.ready(10) and widget.run.controls.content_image.shape == (1, 3, 64, 32)
-    tiny = PILImage.new("RGB", (1, 1), "red")
-    wire.receive({"cmd": "file", "name": "tiny.png"}, as_bytes(tiny))
-    assert widget.ready(10)
-    assert widget.run is None and "at least 16 pixels" in widget.error and widget.player.about["hint"] == "This cannot be painted."
-    wire.receive({"cmd": "choose", "index": 0})
-    assert widget.ready(10) and (widget.error, widget.run is None) == ("", False)
-    assert [c["name"] for c in widget.contents.choices[count:]] == ["wide.jpg", "half.png", "tiny.png"]      # one can go back to them
-    Wire(widget.styles).receive({"cmd": "file", "name": "mine.png"}, as_bytes(half))
-    assert widget.style[0].source == "mine.png"
 
 
 def test_settings_count_from_the_next_start(mixer):
