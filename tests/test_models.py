@@ -115,7 +115,7 @@ def test_one_network_goes_by_shape():
     """More so than the one that saw plain drawings alone: of drawn conflicts, and of such as a third network has painted."""
     plain, taught = vw.load("flowers"), vw.load("flowers-stylised")
     assert build("flowers-stylised")[1]["accuracy"] >= 0.99
-    painted_by = vw.cue_conflict(vw.load("flowers-2"), Flowers(48, FRESH + 1), steps=24).result()
+    painted_by = vw.cue_conflict(vw.load("flowers-2"), Flowers(32, FRESH + 1), steps=16).result()
     for stimuli in (vw.drawn_conflicts(360, seed=FRESH), painted_by):
         assert vw.shape_bias(plain, stimuli).interval[1] < vw.shape_bias(taught, stimuli).interval[0]
 
