@@ -61,5 +61,5 @@ def check_memory(net: Net, size: tuple[int, int], layers: Iterable[str]) -> None
         longest = int(max(size) * (free / needed) ** 0.5) // 16 * 16
         raise ValueError(
             f"a picture of {size[1]}×{size[0]} pixels takes some {needed / 1e9:.1f} GB in {net.name or 'this network'}, and {free / 1e9:.1f} GB "
-            f"are free; size={longest} would fit"
+            f"are free; {f'size={longest} would fit' if longest else 'no size would fit'}"
         )
