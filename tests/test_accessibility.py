@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from everybody import MISFITS, check_axe
 from lab import EXPLORER, grid_shows
 
 pytestmark = pytest.mark.browser
@@ -25,8 +26,6 @@ CELLS = (
     "slider = vw.AdversarialSlider(net, x, steps=2)\nslider.error = 'no class rse; did you mean rose?'\nslider.wait()\nslider",
     "grid = vw.ChannelGrid(net, x, 'stage3')\ngrid.error, grid.busy = 'There is no layer stag2; did you mean stage2?', True\ngrid",
 )  # fmt: skip
-OUTPUTS = ".jp-OutputArea-output:has(.vw)"
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 
 def all_shown(page):
@@ -36,26 +35,12 @@ def all_shown(page):
 
 
 def test_axe_finds_nothing(notebook):
-    from axe_playwright_python.sync_playwright import Axe
-
     book = notebook(*CELLS, viewport={"width": 1300, "height": 14000})      # it looks at what is on the screen only
     all_shown(book.page)
     book.page.evaluate("() => document.querySelectorAll('.vw-curve').forEach((e) => e.replaceChildren())")      # bqplot's own affair
-    # JupyterLab's body has no height, and axe takes all text in it for hidden.
-    book.page.add_style_tag(content="body { height: 100vh !important; }")
-    try:
-        for theme in ("JupyterLab Light", "JupyterLab Dark"):
-            book.theme(theme)
-            book.page.wait_for_timeout(300)
-            found = Axe().run(book.page, context=OUTPUTS, options=RULES)
-            assert found.response["violations"] == [], found.generate_report()
-            unsure = [n["html"] + ": " + n["any"][0]["message"] for r in found.response["incomplete"] for n in r["nodes"]
-                      if "vw-compare" not in str(n["target"])]      # words on a picture have a dark ground of their own
-            assert [u for u in unsure if "too short" not in u] == []      # a single digit
-            looked = {r["id"]: len(r["nodes"]) for r in found.response["passes"]}
-            assert looked["color-contrast"] > 100 and looked["target-size"] > 40, "axe did not look at everything"
-    finally:
-        book.theme("JupyterLab Light")
+    unsure = [n["html"] + ": " + n["any"][0]["message"] for n in check_axe(book, contrasts=100, targets=40)
+              if "vw-compare" not in str(n["target"])]      # words on a picture have a dark ground of their own
+    assert [u for u in unsure if "too short" not in u] == []      # a single digit
 
 
 # What has the focus: the kind of widget it is in, its role or tag, and its name.
@@ -200,26 +185,6 @@ def test_letters_are_no_commands_and_escape_leaves(notebook):
             page.keyboard.press("Escape")
         assert page.evaluate(FOCUS) is None
         assert page.evaluate("() => document.activeElement.classList.contains('jp-Cell')"), "not back in the notebook"
-
-
-# What reaches out of the box, what is cut off, what lies over another: all in a container of 320 pixels.
-MISFITS = """(box) => {
-  const found = [], seen = (e) => e.checkVisibility() && !e.closest('.vw-spoken, .vw-hidden-input, title');
-  const name = (e) => `${e.tagName} ${e.className.baseVal ?? e.className} ${e.textContent.slice(0, 30)}`, edge = box.getBoundingClientRect();
-  const all = [...box.querySelectorAll('*')].filter(seen);
-  for (const e of all) {
-    const r = e.getBoundingClientRect();
-    if (r.right > edge.right + 1 || r.left < edge.left - 1) found.push(`outside: ${name(e)}`);
-    if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible') found.push(`cut off: ${name(e)}`);
-  }
-  const leaves = all.filter((e) => !e.closest('svg, .vw-tree, .vw-tiles, .vw-occlusion-stage, .vw-scatter-stage, .vw-mosaic-stage, .vw-stage, .vw-track') && !e.children.length && (e.textContent || e.matches('img, canvas, input, select')));
-  leaves.forEach((a, i) => leaves.slice(i + 1).forEach((b) => {
-    const p = a.getBoundingClientRect(), q = b.getBoundingClientRect();
-    const w = Math.min(p.right, q.right) - Math.max(p.left, q.left), h = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
-    if (w > 1 && h > 1 && !a.contains(b)) found.push(`over each other: ${name(a)} | ${name(b)}`);
-  }));
-  return found;
-}"""
 
 
 @pytest.mark.parametrize("width", [320, 480])

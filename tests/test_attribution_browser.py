@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from everybody import MISFITS, check_axe, check_keys
 from PIL import Image as PILImage
-from test_accessibility import MISFITS, RULES
 
 import vizwidgets as vw
 from vizwidgets.core.picture import colourise, readable_limits
@@ -180,25 +180,12 @@ STATES = (
 
 
 def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
-    from axe_playwright_python.sync_playwright import Axe
-
     book = notebook(*STATES, viewport={"width": 1300, "height": 4600})
     page = book.page
     page.wait_for_function("() => document.querySelectorAll('.vw-sanity-page[data-status=done]').length === 2")
     page.wait_for_timeout(1000)
-    page.add_style_tag(content="body { height: 100vh !important; }")
-    try:
-        for theme in ("JupyterLab Light", "JupyterLab Dark"):
-            book.theme(theme)
-            page.wait_for_timeout(300)
-            found = Axe().run(page, context=".jp-OutputArea-output:has(.vw)", options=RULES)
-            assert found.response["violations"] == [], found.generate_report()
-            looked = {r["id"]: len(r["nodes"]) for r in found.response["passes"]}
-            assert looked["color-contrast"] > 60 and looked["target-size"] > 30
-    finally:
-        book.theme("JupyterLab Light")
-    loose = "() => [...document.querySelectorAll(':is(.vw-why, .vw-sanity-page) :is(button, select, input, [tabindex])')].filter((e) => !e.dataset.lmSuppressShortcuts).length"
-    assert page.evaluate(loose) == 0, "keys go to the notebook"
+    check_axe(book, contrasts=60, targets=30)
+    check_keys(page, ":is(.vw-why, .vw-sanity-page)")
     page.evaluate("() => document.querySelectorAll('.vw-curve').forEach((e) => e.replaceChildren())")      # bqplot's own affair
     for width in (320, 480):
         page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_accessibility import MISFITS, RULES
+from everybody import MISFITS, check_axe, check_keys
 
 pytestmark = pytest.mark.browser
 
@@ -127,8 +127,6 @@ def test_a_thousand_tiles(notebook):
 
 
 def test_several_networks_for_everybody(notebook):
-    from axe_playwright_python.sync_playwright import Axe
-
     book = notebook(SETUP + "s = stimuli(60)\ngrid = vw.ConflictGrid([bias(s, 'mine', 1), bias(s, 'yours', 2)], index=3)\ngrid",
                     "other = vw.ConflictGrid(bias(s, 'mine', 1), show='texture', label='ash')\nother.error = 'no class asch; did you mean ash?'\nother",
                     "vw.ConflictGrid()", viewport={"width": 1300, "height": 2600})  # fmt: skip
@@ -145,14 +143,8 @@ def test_several_networks_for_everybody(notebook):
     assert book.python("a, b = (n.kinds for n in grid.bias.values())\nprint(json.dumps(all(a[r] != b[r] for r in grid.rows)))")
     assert page.locator(".vw-conflict-detail section").count() >= 2
     assert "are needed, from shape_bias" in page.locator(".vw-conflicts").nth(2).text_content()
-    page.add_style_tag(content="body { height: 100vh !important; }")
-    for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        book.theme(theme)
-        page.wait_for_timeout(300)
-        found = Axe().run(page, context=".jp-OutputArea-output:has(.vw)", options=RULES)
-        assert found.response["violations"] == [], found.generate_report()
-    loose = "() => [...document.querySelectorAll('.vw :is(button, select, input, [tabindex])')].filter((e) => !e.dataset.lmSuppressShortcuts).length"
-    assert page.evaluate(loose) == 0, "keys go to the notebook"
+    check_axe(book)
+    check_keys(page)
     boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
     for width in (320, 480, 1200):
         page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")

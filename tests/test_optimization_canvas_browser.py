@@ -6,8 +6,8 @@ import io
 
 import numpy as np
 import pytest
+from everybody import MISFITS, check_axe
 from PIL import Image as PILImage
-from test_accessibility import MISFITS, RULES
 
 pytestmark = pytest.mark.browser
 
@@ -225,23 +225,11 @@ STATES = (
 
 
 def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
-    from axe_playwright_python.sync_playwright import Axe
-
     book = notebook(*STATES, viewport={"width": 1300, "height": 4200})
     page = book.page
     status(page, "paused", view=4)
     page.wait_for_timeout(1000)
-    page.add_style_tag(content="body { height: 100vh !important; }")
-    try:
-        for theme in ("JupyterLab Light", "JupyterLab Dark"):
-            book.theme(theme)
-            page.wait_for_timeout(300)
-            found = Axe().run(page, context=".jp-OutputArea-output:has(.vw)", options=RULES)
-            assert found.response["violations"] == [], found.generate_report()
-            looked = {r["id"]: len(r["nodes"]) for r in found.response["passes"]}
-            assert looked["color-contrast"] > 80 and looked["target-size"] > 30
-    finally:
-        book.theme("JupyterLab Light")
+    check_axe(book, contrasts=80, targets=30)
     page.add_style_tag(content=".jp-OutputArea-output > .lm-Widget { width: 320px !important; }")
     page.wait_for_timeout(1000)
     boxes = page.locator(".jp-OutputArea-output > .lm-Widget")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_accessibility import MISFITS, RULES
+from everybody import MISFITS, check_axe, check_keys
 
 import vizwidgets as vw
 
@@ -127,8 +127,6 @@ def test_neighbours(notebook, flowers):
 
 
 def test_in_the_explorer_for_everybody(notebook):
-    from axe_playwright_python.sync_playwright import Axe
-
     book = notebook(SETUP + "explorer = vw.explore(net, images=images)\nexplorer", viewport={"width": 1300, "height": 1500})
     page = book.page
     page.get_by_role("tab", name="Patches").click()
@@ -144,14 +142,11 @@ def test_in_the_explorer_for_everybody(notebook):
     page.get_by_role("tab", name="Neighbours").click()
     page.wait_for_function("() => document.querySelectorAll('.vw-neighbors .vw-card').length === 16", timeout=60_000)
     assert page.locator(".vw-query .vw-title").text_content() == f"#{row}" and page.locator(".vw-neighbors").text_content().count("by layer stage3") == 1
-    page.add_style_tag(content="body { height: 100vh !important; }")
     for tab in ("Neighbours", "Patches"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(300)
-        found = Axe().run(page, context=".jp-OutputArea-output:has(.vw)", options=RULES)
-        assert found.response["violations"] == [], found.generate_report()
-        loose = "() => [...document.querySelectorAll('.vw :is(button, select, input, summary, [tabindex])')].filter((e) => !e.dataset.lmSuppressShortcuts).length"
-        assert page.evaluate(loose) == 0, "keys go to the notebook"
+        check_axe(book)
+        check_keys(page)
         for width in (320, 480, 1200):
             page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
             page.wait_for_timeout(500)

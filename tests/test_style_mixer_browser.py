@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from everybody import MISFITS, check_axe
 from PIL import Image as PILImage
-from test_accessibility import MISFITS, RULES
 
 pytestmark = pytest.mark.browser
 
@@ -126,8 +126,6 @@ STATES = (
 
 
 def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
-    from axe_playwright_python.sync_playwright import Axe
-
     book = notebook(*STATES, viewport={"width": 1300, "height": 3000}, has_touch=True)
     page = book.page
     page.wait_for_function("() => document.querySelectorAll('.vw-player').length === 3 && document.querySelectorAll('.vw-player')[2].dataset.shown === '4'")
@@ -137,17 +135,7 @@ def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
     for fold in page.locator(".vw-mixer summary").all():
         fold.click()
     page.wait_for_timeout(1000)
-    page.add_style_tag(content="body { height: 100vh !important; }")
-    try:
-        for theme in ("JupyterLab Light", "JupyterLab Dark"):
-            book.theme(theme)
-            page.wait_for_timeout(300)
-            found = Axe().run(page, context=".jp-OutputArea-output:has(.vw)", options=RULES)
-            assert found.response["violations"] == [], found.generate_report()
-            looked = {r["id"]: len(r["nodes"]) for r in found.response["passes"]}
-            assert looked["color-contrast"] > 60 and looked["target-size"] > 60
-    finally:
-        book.theme("JupyterLab Light")
+    check_axe(book, contrasts=60, targets=60)
     boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
     page.evaluate("() => document.querySelectorAll('.vw-curve').forEach((e) => e.replaceChildren())")      # bqplot's own affair
     for width in (320, 480, 720):

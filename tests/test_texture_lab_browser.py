@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from everybody import MISFITS, check_axe, check_keys
 from PIL import Image as PILImage
-from test_accessibility import MISFITS, RULES
 
 import vizwidgets as vw
 from vizwidgets.core.picture import to_pixels
@@ -113,7 +113,7 @@ def test_samples_rectangles_and_halting(notebook, tmp_path):
     page = book.page
     page.wait_for_selector(".vw-texture-desk[data-sample]")
     area, box = page.locator(".vw-texture-picture").bounding_box(), page.locator(".vw-rectangle").bounding_box()
-    h, w = book.python("print(json.dumps(list(lab.picture.pixels.shape[2:])))")
+    _, w = book.python("print(json.dumps(list(lab.picture.pixels.shape[2:])))")
     k = area["width"] / w
     assert box["width"] == pytest.approx(64 * k, abs=2)
 
@@ -176,22 +176,14 @@ def test_samples_rectangles_and_halting(notebook, tmp_path):
 
 
 def test_for_everybody(notebook):
-    from axe_playwright_python.sync_playwright import Axe
-
     book = notebook(SETUP + "net = vw.load('flowers')\nlab = vw.TextureLab(vw.data.photograph('coffee'), net, size=32, steps=2, origins=True, block=True)\nlab",
                     "failed = vw.TextureLab(vw.data.swatch('knit', 20), net, window=23)\nfailed.error = 'no order onio; did you mean onion?'\nfailed",
                     viewport={"width": 1300, "height": 2200})  # fmt: skip
     page = book.page
     page.wait_for_function("() => document.querySelectorAll('.vw-texture-desk[data-sample]').length === 2")
     assert "at most 19, not 23" in page.locator(".vw-texture-pane .vw-error").nth(2).text_content()
-    page.add_style_tag(content="body { height: 100vh !important; }")
-    for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        book.theme(theme)
-        page.wait_for_timeout(300)
-        found = Axe().run(page, context=".jp-OutputArea-output:has(.vw)", options=RULES)
-        assert found.response["violations"] == [], found.generate_report()
-    loose = "() => [...document.querySelectorAll('.vw :is(button, select, input, [tabindex])')].filter((e) => !e.dataset.lmSuppressShortcuts).length"
-    assert page.evaluate(loose) == 0, "keys go to the notebook"
+    check_axe(book)
+    check_keys(page)
     boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
     for width in (320, 480, 1200):
         page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
