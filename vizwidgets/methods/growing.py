@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -55,11 +56,10 @@ class Search:
             found[:] = values[rows, columns].reshape(len(rows), -1).T
             self._features[0] += found**2
         self.at_once = max(16, AT_ONCE // max(1, self._features.size))
-        self._libraries = ThreadpoolController().select(user_api="blas")
 
     def threads(self) -> AbstractContextManager[object]:
         """Within, small products are made by one thread: for two they are too short, and these wait for each other."""
-        return self._libraries.limit(limits=1) if self._features.size <= SMALL else nullcontext()
+        return libraries().limit(limits=1) if self._features.size <= SMALL else nullcontext()
 
     def pick(self, near: Numbers, luck: Array) -> tuple[Numbers, Array]:
         """For surroundings `near` (P, window²) the middle of a window that fits, drawn by `luck` (P,) in [0, 1), and its error (P,)."""
@@ -73,6 +73,12 @@ class Search:
         chosen = close.nonzero()[1][count.cumsum() - count + (luck * count).astype(np.int64)]
         found = errors[np.arange(len(near)), chosen] / np.maximum(total[:, 0], 1e-300)
         return self.centres[chosen], np.maximum(found, 0.0)
+
+
+@cache
+def libraries() -> ThreadpoolController:
+    """Those that make products of matrices; to look for them takes longer than to grow a small texture."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def grow(search: Search, board: Numbers, order: str, rng: np.random.Generator) -> Iterator[tuple[int, int, int, float]]:
