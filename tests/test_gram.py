@@ -161,7 +161,7 @@ def test_weights_and_names_of_layers(flowers: vw.Net, bricks: Tensor) -> None:
     assert step.scores["score"].item() == pytest.approx(-(a + 0.5 * b) / 2, rel=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("optimizer", [pytest.param("lbfgs", marks=pytest.mark.long), "adam"])
 def test_images_of_a_batch_are_those_one_by_one(bricks: Tensor, optimizer: str) -> None:
     of = vw.as_net(copy.deepcopy(vw.load("flowers").module).double(), size=96, mean=0.5, std=0.25)
     together = vw.gram_texture(of, bricks.double(), size=(40, 56), batch=3, steps=6, seed=5, optimizer=optimizer).result().image

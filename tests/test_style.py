@@ -63,6 +63,7 @@ def test_the_scores_of_a_step_are_those_of_its_picture(flowers: vw.Net, content:
         assert vw.score(flowers, target, steps[-1].image).item() == pytest.approx(-max(s.scores["score"].item() for s in steps), rel=1e-4)
 
 
+@pytest.mark.long
 def test_the_two_ends_of_the_weight(flowers: vw.Net, content: Tensor, style: Tensor) -> None:
     all_content = vw.style_transfer(flowers, content, style, style_weight=0, steps=24).result().image
     run = vw.style_transfer(flowers, content, style, steps=40)
@@ -125,7 +126,11 @@ def test_a_finer_level_goes_on_from_the_coarser(flowers: vw.Net, content: Tensor
     assert (fine - coarse).abs().mean() < 0.3 * (fine - first).abs().mean()
 
 
-@pytest.mark.parametrize("given", [{}, {"levels": 2, "keep_colours": True}, {"optimizer": "adam", "init": "noise", "pooling": "average"}])
+@pytest.mark.parametrize("given", [
+    {"levels": 2, "keep_colours": True},
+    pytest.param({}, marks=pytest.mark.long),
+    pytest.param({"optimizer": "adam", "init": "noise", "pooling": "average"}, marks=pytest.mark.long),
+])  # fmt: skip
 def test_changes_while_it_runs_are_in_the_recipe_and_made_again(flowers: vw.Net, content: Tensor, style: Tensor, given: dict, tmp_path) -> None:
     run = vw.style_transfer(flowers, content, [style, vw.data.swatch("waves", 48)], size=80, steps=12, seed=4, **given)
     for step in run:
