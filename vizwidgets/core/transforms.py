@@ -99,6 +99,8 @@ class RandomView:
 
     def __call__(self, images: Tensor, *, first: int = 0) -> Tensor:
         """New views (B, C, H, W) of images (B, C, H, W), in their autograd graph; `first` is their place in a larger batch."""
+        if not self.transforms:
+            return images
         first, count = (0, 1) if self.shared else (first, len(images))
         size = (images.shape[2], images.shape[3])
         pose = _Pose.of(count, images)
