@@ -86,7 +86,7 @@ def photographs() -> str:
         rows.append([f"`{painter.name}`", f"{weight:g}", str(n), shown(bias)])
     about = (
         f"`squeezenet1_1` names {right} of {of} photographs rightly, as one of sixteen everyday classes. Of those it names rightly at most {OF_A_CLASS} of a class "
-        f"({len(pictures)} of {len(set(pictures.labels or ()))} classes) are painted with the texture of one another, at 224 px, in {PHOTOGRAPH_STEPS} steps. A person recognises the shapes. "
+        f"({len(pictures)} of {len(set(pictures.labels or ()))} classes) are painted with the texture of one another, at 224 px, in {PHOTOGRAPH_STEPS} steps. "
         "Shape bias with its interval at 95 %, pictures resampled; after it the share of the stimuli answered by shape or texture at all."
     )
     return f"{title}\n\n{about}\n\n{table(['painted by', 'style weight', 'stimuli', 'shape bias'], rows)}"

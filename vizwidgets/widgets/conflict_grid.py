@@ -89,7 +89,7 @@ class ConflictGrid(Looks, AnyWidget):
     --------
     >>> stimuli = vizwidgets.drawn_conflicts(200)
     >>> ConflictGrid({n: vizwidgets.shape_bias(vizwidgets.load(n), stimuli) for n in ("flowers", "flowers-stylised")})
-    ConflictGrid(200 stimuli; shape: flowers 38 %, flowers-stylised 74 %)
+    ConflictGrid(200 stimuli; shape: flowers 92 %, flowers-stylised 98 %)
     """
 
     _esm = script("conflict_grid", "tiles", "thumbnails")
