@@ -283,7 +283,9 @@ def test_a_constant_style_has_statistics_too(flowers: vw.Net, content: Tensor) -
 def test_numbers_that_overflow_end_the_run_and_keep_the_best_picture(style: Tensor) -> None:
     of = vw.as_net(Overflows(), size=32)
     run = vw.style_transfer(of, vw.data.swatch("bricks", 32), style, style_layers=["conv"], content_layer="conv", steps=20)
-    of.module.left = 6
+    for _ in range(6):
+        next(run)
+    of.module.scale.fill_(1e30)
     with pytest.raises(ValueError, match="not finite in step 7"):
         run.result()
     assert run.taken == 6 and run.so_far().image.isfinite().all()

@@ -71,9 +71,9 @@ class _Deepest(Exception):
 def activations(net: Net, images: Tensor, *layers: str) -> Activations:
     """The activations of `layers` for `images`; the forward pass ends at the deepest of them."""
     rows = [net.layers.readable(name) for name in layers]
-    last = max(rows, key=lambda row: net.layers.order.index(row.name))
+    last = rows[0] if len(rows) == 1 else max(rows, key=lambda row: net.layers.order.index(row.name))
     # The innermost takes the exception: to pass one through a generator costs as much as a hook.
-    with net.lock, _collecting(net, rows, last) as acts, suppress(_Deepest):
+    with net.lock, _collecting(net, rows, (images.shape[2], images.shape[3]), last) as acts, suppress(_Deepest):
         net(images)
     return acts
 
@@ -103,12 +103,12 @@ def reduced(net: Net, images: Tensor, layers: Iterable[str], reduce: Callable[[s
 
 
 @contextmanager
-def _collecting(net: Net, layers: list[Layer], last: Layer | None = None) -> Iterator[Activations]:
-    """What `extract` does; after `last` the pass ends with `_Deepest`."""
+def _collecting(net: Net, layers: list[Layer], size: Grid | None = None, last: Layer | None = None) -> Iterator[Activations]:
+    """What `extract` does; of a single pass with images of that `size`, which ends after `last` with `_Deepest`."""
     rows = {(row.module_name, row.call or 0): row for row in layers}
     acts = Activations()
     unguarded: list[tuple[str, Tensor, int]] = []
-    image: list[Grid] = [net.size]
+    image: list[Grid] = [size or net.size]
 
     def begin(inputs: tuple[Any, ...]) -> None:
         first = next((i for i in inputs if isinstance(i, Tensor) and i.dim() == 4), None)
@@ -131,7 +131,7 @@ def _collecting(net: Net, layers: list[Layer], last: Layer | None = None) -> Ite
             unguarded.append((row.name, maps, maps._version))
         return None if maps is output else from_maps(maps, output, row.layout)
 
-    with on_outputs(net.module, {r.module_name for r in rows.values()}, keep, begin):
+    with on_outputs(net.module, {r.module_name for r in rows.values()}, keep, None if size else begin):
         yield acts
     for name, maps, version in unguarded:
         if maps._version != version and acts.get(name) is maps:

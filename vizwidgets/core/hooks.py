@@ -47,16 +47,16 @@ def on_outputs(
     """Call `handle(name, call, output)` for each output of the named submodules while the body runs.
 
     `call` counts the calls of that module within one forward pass of `root`, from 0. What `handle` returns is handed on in
-    place of the output; None hands on the output itself. `on_pass(inputs)` is called at the start of each pass.
+    place of the output; None hands on the output itself. `on_pass(inputs)` is called at the start of each pass; without it the
+    body makes a single pass.
     """
     thread = threading.get_ident()
     calls: dict[str, int] = {}
 
     def start(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if threading.get_ident() == thread:
+        if threading.get_ident() == thread and on_pass is not None:
             calls.clear()
-            if on_pass is not None:
-                on_pass(inputs)
+            on_pass(inputs)
 
     def watch(name: str) -> Callable[..., Any]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -72,9 +72,10 @@ def on_outputs(
 
         return hook
 
-    handles = []
+    handles: list[Any] = []
     try:
-        handles.append(root.register_forward_pre_hook(start))
+        if on_pass is not None:
+            handles.append(root.register_forward_pre_hook(start))
         for name in names:
             handles.append(root.get_submodule(name).register_forward_hook(watch(name)))
         yield

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .errors import unknown
 from .hooks import on_outputs
 from .layout import DIMENSIONS, LAYOUTS, Grid, guess, map_size
+from .modes import first_weight
 from .receptive_field import FieldTracker, ReceptiveField
 
 
@@ -166,7 +167,7 @@ def layer_table(module: nn.Module, size: Grid, channels: int, layouts: Mapping[s
 
 
 def _watched(module: nn.Module, names: list[str], size: Grid, channels: int) -> list[_Seen]:
-    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
+    parameter = first_weight(module)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, channels, *size, generator=generator)
     if parameter is not None:

@@ -1,11 +1,12 @@
-"""Evaluation mode for as long as somebody looks."""
+"""Walks through a module: evaluation mode for as long as somebody looks, and what its weights are."""
 
 from __future__ import annotations
 
 import threading
 from typing import Any
+from weakref import WeakSet
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class evaluating:  # noqa: N801 - used as a function is; as a class it takes a third of a generator's time, at each step
@@ -18,7 +19,7 @@ class evaluating:  # noqa: N801 - used as a function is; as a class it takes a t
     def __enter__(self) -> None:
         held: list[nn.Module] = _HELD.__dict__.setdefault("modules", [])
         # A walk through all modules takes as long as a small pass, so it is done once for bodies within bodies.
-        if not any(m is self._module for m in held):
+        if self._module not in _ALWAYS and not any(m is self._module for m in held):
             self._training = [m for m in submodules(self._module) if m.training]
             for m in self._training:
                 m.training = False
@@ -31,6 +32,12 @@ class evaluating:  # noqa: N801 - used as a function is; as a class it takes a t
 
 
 _HELD = threading.local()
+_ALWAYS: WeakSet[nn.Module] = WeakSet()
+
+
+def always_evaluating(module: nn.Module) -> None:
+    """Evaluation mode for good, for a module that nobody else has; `evaluating` then need not look."""
+    _ALWAYS.add(module.eval())
 
 
 def submodules(module: nn.Module) -> list[nn.Module]:
@@ -40,3 +47,23 @@ def submodules(module: nn.Module) -> list[nn.Module]:
         if m is not None and m._modules:
             found.extend(m._modules.values())
     return [m for m in found if m is not None]
+
+
+def stamp(module: nn.Module) -> tuple[Any, ...]:
+    """What differs once a weight or a buffer has changed."""
+    # Not by `state_dict`, which takes as long as a small network's pass; this is asked for every step and result.
+    return tuple(
+        (id(v), v.data_ptr(), 0 if v.is_inference() else v._version)
+        for m in submodules(module) for v in (*m._parameters.values(), *m._buffers.values()) if v is not None
+    )  # fmt: skip
+
+
+def first_weight(module: nn.Module) -> Tensor | None:
+    """Which tells device and dtype. Asked in every pass, and `parameters()` takes several times as long."""
+    for p in module._parameters.values():
+        if p is not None and p.is_floating_point():
+            return p
+    for m in module._modules.values():
+        if m is not None and (found := first_weight(m)) is not None:
+            return found
+    return None

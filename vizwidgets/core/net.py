@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .errors import unknown
 from .hooks import first_tensor
 from .layers import LayerTable, layer_table
-from .modes import evaluating, submodules
+from .modes import evaluating, first_weight, stamp
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _USUAL_SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 48, 16, 512)
@@ -105,7 +105,9 @@ class Net:
             return self.module(x.contiguous())
 
     def _normalised(self, images: Tensor) -> Tensor:
-        parameter = next((p for p in self.module.parameters() if p.is_floating_point()), images)
+        parameter = first_weight(self.module)
+        if parameter is None:
+            parameter = images
         x = images.to(parameter.device, parameter.dtype) if parameter.is_floating_point() else images
         if any(self.mean) or any(s != 1 for s in self.std):
             mean, std = self._statistics(x)
@@ -169,8 +171,11 @@ class Net:
     @property
     def lock(self) -> Any:
         """Held for the length of a pass, so that two threads never run the same module at once."""
-        with _MAKE_LOCK:
-            return _LOCKS.setdefault(self.module, threading.RLock())
+        found = _LOCKS.get(self.module)
+        if found is None:
+            with _MAKE_LOCK:
+                found = _LOCKS.setdefault(self.module, threading.RLock())
+        return found
 
     def label(self, index: int) -> str:
         """The name of class `index`."""
@@ -179,19 +184,15 @@ class Net:
     @property
     def sha256(self) -> str:
         """Digest of all weights and buffers; worked out again when one of them has changed."""
-        # Not by `state_dict`, which takes as long as a small network's pass; this is asked for every result.
-        stamp = tuple(
-            (id(v), v.data_ptr(), 0 if v.is_inference() else v._version)
-            for m in submodules(self.module) for v in (*m._parameters.values(), *m._buffers.values()) if v is not None
-        )  # fmt: skip
+        now = stamp(self.module)
         known = _DIGESTS.get(self.module)
-        if known is None or known[0] != stamp:
+        if known is None or known[0] != now:
             digest = hashlib.sha256()
             for key, value in self.module.state_dict().items():
                 if isinstance(value, Tensor):
                     digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
                     digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-            known = _DIGESTS[self.module] = (stamp, digest.hexdigest())
+            known = _DIGESTS[self.module] = (now, digest.hexdigest())
         return known[1]
 
     def __repr__(self) -> str:

@@ -12,6 +12,8 @@ import torch
 from PIL import Image as PILImage
 from torch import Tensor, nn
 
+from .adam import Adam
+from .copies import Folded
 from .errors import unknown
 from .lbfgs import Lbfgs
 from .memory import images_at_once
@@ -28,10 +30,11 @@ from .targets import Target, terms, weighted
 from .transforms import RandomView, Transform
 
 OPTIMIZERS: dict[str, Any] = {
-    "adam": lambda values, lr: torch.optim.Adam(values, lr=lr, fused=True),
+    "adam": Adam,
     "sgd": lambda values, lr: torch.optim.SGD(values, lr=lr, momentum=0.9),
     "lbfgs": Lbfgs,
 }
+FOLD_AFTER = 4  # steps, for a faster copy of the network takes as long as some of them to make
 # What may be changed between two steps; each change is written down.
 CHANGEABLE = ("target", "lr", "transforms", "rules", "normalize")
 
@@ -125,7 +128,7 @@ class ImageOptimizer:
         self._leaves = list(values) if optimizer == "lbfgs" else [values]
         self._optimizers = [OPTIMIZERS[optimizer]([leaf], lr) for leaf in self._leaves]
         self._settings = {name: getattr(self, name) for name in CHANGEABLE}
-        self._at_once = 0
+        self._at_once, self._folded = 0, Folded(self.net)
         self._made: tuple[Tensor, int] | None = None
         self._try_size()
 
@@ -176,9 +179,10 @@ class ImageOptimizer:
 
     def _gradient(self) -> tuple[dict[str, Tensor], Tensor]:
         """Scores by term, and the gradient of the target with respect to the values; some images at a time."""
-        net, target = self.net, self.target.resolve(self.net)
+        target = self.target.resolve(self.net)
         names = [repr(term) for _, term in terms(self.target)]
         image = self._images()
+        net = self._folded.net(target, image) if self.index >= FOLD_AFTER else self.net
         at_once = len(image) if _across(target) else self._fitting(image)
         scores: dict[str, list[Tensor]] = {name: [] for name in ("score", *names)}
         gradients = []

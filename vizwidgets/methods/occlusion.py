@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image as PILImage
 from torch import Tensor, nn
 
+from vizwidgets.core.copies import Folded
 from vizwidgets.core.errors import unknown
 from vizwidgets.core.image import Image, finite_pixels, pixels
 from vizwidgets.core.memory import images_at_once
@@ -24,6 +25,7 @@ from vizwidgets.core.targets import Each, Sum, Target, of_image
 from vizwidgets.core.transforms import blurred
 
 FILLS = ("grey", "mean", "blur", "noise")
+FOLD_AFTER = 2  # steps, so that the first pictures do not wait for a faster copy of the network
 AT_ONCE = 8  # windows in a pass: with 16 the maps of light networks no longer stay in the processor's own memory
 
 
@@ -122,6 +124,7 @@ def occlusion(
              for i in range(counts[0]) for j in range(counts[1])]  # fmt: skip
     at_once = min(AT_ONCE, images_at_once(net, size))
     total = ceil(len(boxes) / at_once)
+    folded, whole = Folded(net), Sum(tuple((1, t) for _, aims in cases for t in aims))
 
     def slide() -> Iterator[OcclusionStep]:
         scores, bare = (torch.cat([_scores(net, aims, v[i : i + 1], precision)[:, 0] for i, aims in cases]) for v in (x, cover))
@@ -132,9 +135,10 @@ def occlusion(
         for index in range(1, total + 1):
             chosen = _next(drops, guess, at_once)
             found = []
+            passes = folded.net(whole, x) if index > FOLD_AFTER and precision == "full" else net
             for i, aims in cases:
                 shown, behind = (cover, x) if only_window else (x, cover)
-                found.append(_scores(net, aims, _hidden(shown[i], behind[i], [boxes[k] for k in chosen]), precision))
+                found.append(_scores(passes, aims, _hidden(shown[i], behind[i], [boxes[k] for k in chosen]), precision))
             drops[:, chosen] = sign * (base[:, None] - torch.cat(found))
             guess = _estimate(drops.view(-1, *counts))
             known = drops.nan_to_num(-torch.inf).amax(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from PIL import Image as PILImage
 from torch import Tensor, nn
 
+from vizwidgets.core.copies import copied
 from vizwidgets.core.errors import unknown
 from vizwidgets.core.image import Image, pixels
 from vizwidgets.core.net import Net, as_net
@@ -274,18 +274,10 @@ def _upwards(name: str) -> Iterator[str]:
 
 
 def _copy(net: Net) -> Net:
-    """The network as other modules that hold the same numbers, until they are given others."""
-    own = net.module
-    with net.lock, torch.inference_mode(False):
-        # A copy of the numbers would cost large networks gigabytes, once for each method that is compared.
-        memo: dict[int, Any] = {id(p): nn.Parameter(p.data, requires_grad=p.requires_grad) for p in own.parameters()}
-        memo |= {id(b): b.data for b in own.buffers()}
-        try:
-            copied = replace(net, module=deepcopy(own, memo))
-        except Exception as e:
-            raise TypeError(f"{net.name} cannot be copied, so its weights cannot be made random: {e}") from e
-        vars(copied)["layers"] = net.layers  # made by running the network, and the same
-        return copied
+    try:
+        return copied(net)
+    except Exception as e:
+        raise TypeError(f"{net.name} cannot be copied, so its weights cannot be made random: {e}") from e
 
 
 @torch.inference_mode(False)
