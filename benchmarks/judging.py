@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import vizwidgets as vw
+from vizwidgets.methods.shapebias import wilson
 
-from .quality import wilson
 from .timing import table
 
 DRAWINGS, SEED = 120, 51

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 import vizwidgets as vw
+from vizwidgets.methods.shapebias import wilson
 
 from .timing import table
 
@@ -17,14 +18,6 @@ RUNS = {"flowers": tuple(vw.PRESETS), "flowers-robust": ("fourier", "total varia
 STEPS = {"flowers": 64, "flowers-robust": 128, "squeezenet1_1": 256}
 LIMITS = {"flowers": "80 % for the best", "flowers-robust": "90 % for the best", "squeezenet1_1": "95 %"}
 WEIGHTS = Path(os.environ.get("VIZWIDGETS_DATA", "")) / "models" / "squeezenet1_1.safetensors"
-
-
-def wilson(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval of Wilson for a share, at 95 %."""
-    share, spread = hits / of, z * z / of
-    middle = share + spread / 2
-    half = z * (share * (1 - share) / of + spread / (4 * of)) ** 0.5
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
 
 
 def recognised(name: str, preset: str) -> int:

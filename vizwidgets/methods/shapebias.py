@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from math import nan, sqrt
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -338,13 +338,14 @@ def shape_bias(
     return ShapeBias(stimuli, torch.cat(found).clone(), net.name, recipe=recipe)
 
 
-def wilson(hits: int, of: int, z: float = 1.959964) -> tuple[float, float]:
-    """The interval of Wilson for a share, by default at 95 %; NaN for none."""
+def wilson(hits: int, of: int) -> tuple[float, float]:
+    """The interval of Wilson for a share, at 95 %; NaN for none."""
+    from scipy.stats import binomtest
+
     if not of:
         return nan, nan
-    share, spread = hits / of, z * z / of
-    middle, half = share + spread / 2, z * sqrt(share * (1 - share) / of + spread / (4 * of))
-    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+    low, high = binomtest(hits, of).proportion_ci(0.95, "wilson")
+    return float(low), float(high)
 
 
 def _share(shape: int, texture: int) -> float:
