@@ -128,6 +128,15 @@ def test_wrong_options_are_told_before_anything_is_computed(flowers: vw.Net, arg
         vw.embed(flowers, torch.rand(2, 3, 96, 96), *arguments, **options)
 
 
+def test_a_batch_is_as_large_as_asked_for_or_as_fits(flowers: vw.Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "images_at_once", lambda _net, size: 2 * 96 * 96 * 96 // size[0] ** 2)
+    assert embedding.batch_of(flowers, 100) == 100 and embedding.batch_of(flowers, None) == embedding.AT_ONCE == 16
+    assert embedding.batch_of(flowers, None, (384, 384)) == 12
+    for wrong in (0, -1, True, 2.0, "2"):
+        with pytest.raises(ValueError, match=f"batch_size is a whole number from 1, not {wrong!r}"):
+            embedding.batch_of(flowers, wrong)
+
+
 def test_a_network_without_a_linear_layer_needs_a_name() -> None:
     of = vw.as_net(nn.Sequential(nn.MaxPool2d(4), nn.Flatten()), size=8, channels=3)
     with pytest.raises(LookupError, match="name a layer"):

@@ -184,6 +184,13 @@ class EmbedStep:
         return None if self.batch is None else sheet(self.batch)
 
 
+def batch_of(net: Net, batch_size: int | None, size: tuple[int, int] | None = None) -> int:
+    """How many images of `size` go through the network together: as many as are asked for, or else 16 or fewer where memory is short."""
+    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size is a whole number from 1, not {batch_size!r}")
+    return batch_size or min(AT_ONCE, images_at_once(net, size or net.size))
+
+
 def embed(net: Net | nn.Module, images: Any, layer: str | None = None, *, batch_size: int | None = None) -> Run[EmbedStep]:
     """A vector for each image of a set: the activations of a layer, the mean over positions for each channel.
 
@@ -226,9 +233,7 @@ def embed(net: Net | nn.Module, images: Any, layer: str | None = None, *, batch_
         classifier(net)
     elif layer != INPUT:
         net.layers.readable(layer)
-    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size is a whole number from 1, not {batch_size!r}")
-    at_once = batch_size or min(AT_ONCE, images_at_once(net, net.size))
+    at_once = batch_of(net, batch_size)
     rows: list[int] = []
     found: list[Tensor] = []
     skipped: list[tuple[str, str]] = []

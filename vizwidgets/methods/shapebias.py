@@ -17,7 +17,6 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from vizwidgets.core.errors import unknown
-from vizwidgets.core.memory import images_at_once
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.optimize import finite_scores
 from vizwidgets.core.picture import to_pixels
@@ -27,7 +26,7 @@ from vizwidgets.core.targets import class_index
 from vizwidgets.data.flowers import KINDS, Flowers
 from vizwidgets.data.imagenet16 import IMAGENET_16
 
-from .embedding import AT_ONCE, KEPT
+from .embedding import KEPT, batch_of
 from .scatter import DIM, INK, fitted
 
 SHAPE, TEXTURE, NEITHER = "shape", "texture", "neither"
@@ -319,10 +318,8 @@ def shape_bias(
     if not isinstance(stimuli, Stimuli):
         hint = ": its .result() is" if hasattr(stimuli, "result") else ""
         raise TypeError(f"stimuli are made by cue_conflict or drawn_conflicts, or Stimuli(images, shapes, textures, classes), not {type(stimuli).__name__}{hint}")
-    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size is a whole number from 1, not {batch_size!r}")
     members = _members(net, stimuli.classes, groups)
-    at_once = batch_size or min(AT_ONCE, images_at_once(net, (stimuli.images.shape[2], stimuli.images.shape[3])))
+    at_once = batch_of(net, batch_size, (stimuli.images.shape[2], stimuli.images.shape[3]))
     found = []
     with torch.inference_mode():
         for part in stimuli.images.split(at_once):

@@ -13,7 +13,6 @@ import torch
 from PIL import Image as PILImage
 from torch import Tensor, nn
 
-from vizwidgets.core.memory import images_at_once
 from vizwidgets.core.net import Net, as_net
 from vizwidgets.core.optimize import Run
 from vizwidgets.core.optimizer import ImageOptimizer
@@ -23,7 +22,7 @@ from vizwidgets.core.results import Result, sheet
 from vizwidgets.core.targets import Each, Target
 from vizwidgets.data.image_set import ImageSet, image_set
 
-from .embedding import AT_ONCE
+from .embedding import batch_of
 from .gram import checked_layers, default_style_layers
 from .presets import number_of_steps
 from .rendering import best_so_far
@@ -236,9 +235,7 @@ def _painting(
     for name, value in (("style_weight", style_weight), ("lr", lr)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
             raise ValueError(f"{name} is a finite number from 0, not {value!r}")
-    if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
-        raise ValueError(f"batch_size is a whole number from 1, not {batch_size!r}")
-    at_once = batch_size or min(AT_ONCE, images_at_once(net, net.size))
+    at_once = batch_of(net, batch_size)
     options = {"style_weight": style_weight, "content_layer": shaped, "style_layers": textured, "steps": total, "lr": lr, "batch_size": at_once}
     made: list[Tensor] = []
 
