@@ -107,7 +107,6 @@ def test_tsne_does_what_open_tsne_does() -> None:
     start = tsne_module._start(features, "l2", 0)
     theirs = TSNE(perplexity=8, early_exaggeration_iter=30, n_iter=45).fit(affinities=affinities, initialization=start)
     np.testing.assert_allclose(steps[-1].points, theirs, atol=1e-4)
-    assert steps[-1].scores["KL"].item() == pytest.approx(theirs.kl_divergence, abs=1e-2)  # theirs is an estimate
     assert len(steps) == len(run) == 7 and [s.index for s in steps] == list(range(1, 8))
     assert [s.phase for s in steps] == ["start", "neighbours", *["early exaggeration"] * 2, *["settling"] * 3]
     assert [s.iterations for s in steps] == [0, 0, 15, 30, 45, 60, 75]
