@@ -51,11 +51,10 @@ def submodules(module: nn.Module) -> list[nn.Module]:
 
 def stamp(module: nn.Module) -> tuple[Any, ...]:
     """What differs once a weight or a buffer has changed."""
-    # Not by `state_dict`, which takes as long as a small network's pass; this is asked for every step and result.
-    return tuple(
-        (id(v), v.data_ptr(), 0 if v.is_inference() else v._version)
-        for m in submodules(module) for v in (*m._parameters.values(), *m._buffers.values()) if v is not None
-    )  # fmt: skip
+    # Not by `state_dict`, which takes as long as a small network's pass; this is asked for every result.
+    held = [v for m in submodules(module) for some in (m._parameters, m._buffers) for v in some.values() if v is not None]
+    versions = [v._version for v in held if not v.is_inference()]
+    return list(map(id, held)), list(map(Tensor.data_ptr, held)), versions
 
 
 def first_weight(module: nn.Module) -> Tensor | None:

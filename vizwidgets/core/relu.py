@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -30,6 +30,8 @@ _OTHERS: dict[Any, str] = {
     for f in spellings
 }  # fmt: skip
 
+_WATCHED = {*_RELU, *_RELU_IN_PLACE, F.relu6, F.hardtanh, *_OTHERS}
+
 
 def redirected(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
     """Let an image whose whole gradient is blocked here move towards where the ReLU opens; others pass as usual.
@@ -46,9 +48,9 @@ def redirected(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
     return torch.where(stuck.view(-1, *[1] * (grad.dim() - 1)), grad.masked_fill(away, 0), plain)
 
 
-def guided(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
-    """Only what raises the score, and only where the ReLU was open (guided backpropagation)."""
-    return _open(grad.clamp(min=0), output, top)
+def guided(grad: Tensor, output: Tensor | None = None, top: float | None = None) -> Tensor:
+    """Only what raises the score; of it the usual rule, which follows, lets through where the ReLU was open (guided backpropagation)."""
+    return grad.clamp(min=0)
 
 
 def deconvolved(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
@@ -62,15 +64,13 @@ def _open(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
     return passed if top is None else passed.masked_fill_(output >= top, 0)
 
 
-@contextmanager
-def relu_backward(rule: Rule, *, only: bool = False) -> Iterator[None]:
+def relu_backward(rule: Rule, *, only: bool = False) -> AbstractContextManager[Any]:
     """In the body, and in this thread, gradients pass ReLU and ReLU6 by `rule`; forward values are the usual ones.
 
     Modules (in place, shared or not), functions and methods of tensors are all seen. The backward pass may come after the
     body. With `only`, a network that computes another activation raises TypeError: the rule does not hold for it.
     """
-    with _Mode(rule, only):
-        yield
+    return _Mode(rule, only)
 
 
 class _Mode(TorchFunctionMode):
@@ -80,25 +80,37 @@ class _Mode(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _RELU or func in _RELU_IN_PLACE:
-            x, inplace = _arguments(func in _RELU_IN_PLACE, *args, **kwargs)
-            return self._ruled(x, None, inplace)
-        if func is F.relu6:
-            x, inplace = _arguments(False, *args, **kwargs)
-            return self._ruled(x, 6.0, inplace)
-        if func is F.hardtanh:
-            x, low, high, inplace = _hardtanh(*args, **kwargs)
-            if (low, high) == (0, 6):
-                return self._ruled(x, 6.0, inplace)
-        if self._only and func in _OTHERS:
-            raise TypeError(
-                f"this rule for the way back holds for ReLU and ReLU6; the network also computes {_OTHERS[func]}. "
-                "Plain gradients (saliency, integrated gradients) work with any activation"
-            )
-        return func(*args, **kwargs)
+        if func not in _WATCHED:
+            return func(*args, **kwargs)
+        relu = _as_relu(func, args, kwargs)
+        if relu is None:
+            if self._only and func in _OTHERS:
+                raise TypeError(
+                    f"this rule for the way back holds for ReLU and ReLU6; the network also computes {_OTHERS[func]}. "
+                    "Plain gradients (saliency, integrated gradients) work with any activation"
+                )
+            return func(*args, **kwargs)
+        if self._rule is not guided:
+            return _Ruled.apply(relu[0], self._rule, *relu[1:])
+        # A function of its own takes several times as long as a hook before the usual rule.
+        output = func(*args, **kwargs)
+        if output.requires_grad:
+            output.register_hook(guided)
+        return output
 
-    def _ruled(self, x: Tensor, top: float | None, inplace: bool) -> Tensor:
-        return _Ruled.apply(x, self._rule, top, inplace)
+
+def _as_relu(func: Any, args: Any, kwargs: Any) -> tuple[Tensor, float | None, bool] | None:
+    """Input of a ReLU, where it ends, and whether it is in place; None for another function."""
+    if func in _RELU or func in _RELU_IN_PLACE:
+        x, inplace = _arguments(func in _RELU_IN_PLACE, *args, **kwargs)
+        return x, None, inplace
+    if func is F.relu6:
+        x, inplace = _arguments(False, *args, **kwargs)
+        return x, 6.0, inplace
+    if func is F.hardtanh:
+        x, low, high, inplace = _hardtanh(*args, **kwargs)
+        return (x, 6.0, inplace) if (low, high) == (0, 6) else None
+    return None
 
 
 def _arguments(in_place: bool, input: Tensor, inplace: bool = False) -> tuple[Tensor, bool]:

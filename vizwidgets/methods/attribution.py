@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ from vizwidgets.core.targets import INPUT, OUTPUT, Target, of_image
 AT_ONCE = 16  # more images in a pass bring nothing on a few cores
 
 KINDS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "absolute": lambda values, images: values.abs().amax(1),
+    # Channel by channel: `amax` over a few channels of many pixels takes ten times as long.
+    "absolute": lambda values, images: reduce(torch.maximum, values.abs().unbind(1)),
     "signed": lambda values, images: values.sum(1),
     "times input": lambda values, images: (values * images).sum(1),
 }
