@@ -163,6 +163,7 @@ function render({ model, el }) {
     if (many()) [...bars.children].forEach((node, i) => node.setAttribute("aria-pressed", String(i === get("by"))));
   }
   function order() {
+    none.hidden = true;
     if (!told.length) return;
     const f = get("shown");
     rows = [...new Int32Array(bytes(f.rows).slice().buffer)];
