@@ -223,6 +223,17 @@ def test_what_is_kept_is_thinned_evenly():
         Frames().at(1)
 
 
+def test_no_axis_without_a_curve():
+    curve = ScoreCurve()
+    for values, seen in (({}, False), ({"score": 1.0}, False), ({"score": 2.0}, True)):
+        if values:
+            curve.add(int(values["score"]), values)
+        curve.draw()
+        assert [axis.visible for axis in curve.figure.axes] == [seen, seen] and bool(curve.figure.marks) == seen
+    curve.clear(8)
+    assert not any(axis.visible for axis in curve.figure.axes)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 17), (0.00012, 0.00015), (5, 5), (0, 0), (-1e9, 1)])
 def test_ticks(low, high):
     ticks = nice_ticks(low, high)

@@ -59,11 +59,11 @@ def halted(mixer):
 
 def test_it_paints_what_the_method_paints(mixer, net, content):
     widget = mixer()
-    assert (repr(widget), widget.status, widget.image) == ("StyleMixer(picture in the style of tensor, 0 of 4)", "idle", None)
+    assert (repr(widget), widget.status, widget.image) == ("StyleMixer(your picture in the style of your style, 0 of 4)", "idle", None)
     page(widget).receive({"cmd": "play"})
     halted(widget)
     wanted = vw.style_transfer(net, content, STYLES[0], steps=4, size=64).result()
-    assert (repr(widget), widget.status) == ("StyleMixer(picture in the style of tensor, 4 of 4)", "done")
+    assert (repr(widget), widget.status) == ("StyleMixer(your picture in the style of your style, 4 of 4)", "done")
     assert torch.equal(widget.image.pixels, wanted.image) and torch.equal(widget.result().image, wanted.image)
     assert np.abs(picture(widget.player.frame) - wanted.image[0].permute(1, 2, 0).numpy()).mean() < 0.03
     assert np.abs(picture(widget.player.before) - widget.run.controls.content_image[0].permute(1, 2, 0).numpy()).mean() < 0.02
@@ -228,7 +228,7 @@ def test_a_file_can_be_made_while_it_runs(mixer, net, tmp_path):
     assert widget.status == "running"
     wire.receive({"cmd": "stop"})
     content, buffers = next((d["content"], b) for d, b in wire.sent if "file" in d.get("content", {}))
-    assert content["file"] == "picture-in-the-style-of-tensor.png"
+    assert content["file"] == "your-picture-in-the-style-of-your-style.png"
     path = tmp_path / content["file"]
     path.write_bytes(buffers[0])
     again = vw.rerun(path, net)
@@ -254,6 +254,7 @@ def test_bad_input_is_refused_at_once(net, content, options, error, said):
 def test_without_a_network_it_says_so():
     widget = vw.StyleMixer()
     assert (widget.run, widget.status) == (None, "idle") and "a network is needed" in widget.player.about["hint"]
+    assert widget.body.children == (widget.player,), "nor is there a curve"
     page(widget).receive({"cmd": "play"})
     page(widget).receive({"cmd": "turn", "name": "style_weight", "value": 3})
     assert "no slider" in widget.error
@@ -261,6 +262,9 @@ def test_without_a_network_it_says_so():
     widget.error = ""
     widget.net = vw.load("flowers")
     assert widget.ready(30) and (widget.error, widget.status, len(widget.player.sliders)) == ("", "idle", 5)
+    assert widget.body.children == (widget.player, widget.player.curve.figure)
+    widget.net = None
+    assert widget.ready(30) and widget.body.children == (widget.player,)
 
 
 def test_what_cannot_be_painted_is_said_and_another_choice_helps(mixer, net):
@@ -313,7 +317,7 @@ def test_closing_while_it_runs_leaves_the_net_as_it_was(mixer, net):
 def test_still_picture_and_mime_bundle(mixer):
     widget = mixer(STYLES[:2], block=True)
     data, _ = widget._repr_mimebundle_()
-    assert data["text/plain"] == "StyleMixer(picture in the style of tensor and tensor, 4 of 4)"
+    assert data["text/plain"] == "StyleMixer(your picture in the style of your style and your style, 4 of 4)"
     still = picture(data["image/png"])
     assert still.shape[1] > 4 * 190 and still.std() > 0.1
     shown = still[30 : 30 + 144, 8 + 3 * 200 : 8 + 3 * 200 + 192]      # the fourth: content, two styles, painted

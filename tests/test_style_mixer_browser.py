@@ -86,14 +86,14 @@ def test_before_and_after_sliders_and_files(notebook, tmp_path):
     assert changed == [100, 0, [0.25, 1]]
     with page.expect_download() as download:
         page.get_by_role("button", name="PNG", exact=True).click()
-    assert download.value.suggested_filename == "tensor-in-the-style-of-tensor-and-tensor.png"
+    assert download.value.suggested_filename == "your-picture-in-the-style-of-your-style-and-your-style.png"
     download.value.save_as(tmp_path / "a.png")
     assert PILImage.open(tmp_path / "a.png").size == (96, 64)
 
     # Another style starts anew; so does a file, and what is none is said.
     page.get_by_label("mix several").uncheck()
     page.get_by_role("button", name="knit").click()
-    page.wait_for_function("() => document.querySelector('.vw-player-head .vw-title').textContent === 'tensor in the style of knit'")
+    page.wait_for_function("() => document.querySelector('.vw-player-head .vw-title').textContent === 'your picture in the style of knit'")
     status(page, "running")
     assert page.locator("[data-group=mix]").count() == 0
     bad, good = tmp_path / "bad.png", tmp_path / "mine.png"

@@ -62,14 +62,14 @@ def test_another_content_or_style_starts_anew_what_is_played(mixer):
     widget.style = STYLES[:2]      # paused: it waits
     assert widget.ready(10) and widget.run is not old
     assert (widget.status, widget.run.taken, widget.styles.images) == ("idle", 0, widget.style)
-    assert [c["name"] for c in widget.player.sliders if c["group"] == "mix"] == ["tensor", "tensor"]
+    assert [c["name"] for c in widget.player.sliders if c["group"] == "mix"] == ["your style", "your style"]
 
 
 def test_several_styles_are_chosen_in_the_page(mixer):
     widget = mixer()
     wire = Wire(widget.styles)
     names = [c["name"] for c in widget.styles.choices]
-    assert sorted(names[: len(vw.data.SWATCHES)]) == sorted(vw.data.SWATCHES) and names[-1] == "tensor"
+    assert sorted(names[: len(vw.data.SWATCHES)]) == sorted(vw.data.SWATCHES) and names[-1] == "your style"
     wire.receive({"cmd": "choose", "index": names.index("knit")})
     assert widget.styles.wait(10) and widget.styles.chosen == [names.index("knit")]
     wire.receive({"cmd": "mix", "on": True})

@@ -253,7 +253,7 @@ def test_a_rectangle_of_a_picture(net):
     wire = desk(lab)
     wire.receive({"cmd": "set", "name": "box", "value": [3, 5, 23, 41]})
     done(lab, "idle")
-    assert torch.equal(lab.sample.pixels, picture[:, :, 3:23, 5:41]) and lab.desk.settings["caption"] == "tensor: 36 × 20 pixels"
+    assert torch.equal(lab.sample.pixels, picture[:, :, 3:23, 5:41]) and lab.desk.settings["caption"] == "your picture: 36 × 20 pixels"
     lab.play()
     done(lab)
     assert torch.equal(lab.image.pixels, vw.efros_leung(picture[:, :, 3:23, 5:41], 20).result().image)
@@ -274,7 +274,7 @@ def test_a_given_rectangle_and_a_small_picture(net, sample):
 def test_large_strange_and_tiny_pictures(net):
     lab = vw.TextureLab(torch.rand(3, 100, 1000), net)
     assert lab.picture.pixels.shape == (1, 3, 26, 256) and lab.sample.pixels.shape == (1, 3, 26, 26)
-    with pytest.raises(ValueError, match="at least 16 pixels along a side, and tensor has 40×9"):
+    with pytest.raises(ValueError, match="at least 16 pixels along a side, and your picture has 40×9"):
         vw.TextureLab(torch.rand(3, 9, 40), net)
     lab.strip._take(vw.Image(swatch("waves", 32), "waves"))
     assert lab.sample.source == "waves" and lab.box == (0, 0, 32, 32)
@@ -389,6 +389,9 @@ def test_a_sample_from_elsewhere(net, sample):
     assert lab.picture == sample and lab.box == (0, 0, 32, 32) and lab.strip.images == (sample,)
     lab.sample = picture
     assert lab.box == box and lab.sample.pixels.shape[2:] == (64, 64)
+    lab.sample = vw.Image(torch.rand(1, 3, 20, 20))
+    assert lab.sample.source == lab.strip.caption == "your picture", "what has no name"
+    lab.sample = picture
     lab.sample = picture  # the whole of what its rectangle is in
     assert lab.box == box and lab.sample.pixels.shape[2:] == (64, 64)
 

@@ -42,7 +42,7 @@ class MakesRuns(Plays, VBox):
         for name in ("status", "index"):
             traitlets.dlink((self.player, name), (self, name))
         self.body = Box([self.player])
-        self._show_curve()
+        self.player.observe(self._show_curve, "about")  # told of every run, and of there being none
         self.observe(lambda _: self.later(self._prepare), list(self.PARTS))
         self.observe(self._changed, [*self.SETTINGS, *self.OPTIONS])
         self.now(self._prepare)
@@ -170,7 +170,7 @@ class MakesRuns(Plays, VBox):
     def _show_curve(self, _change: Any = None) -> None:
         # Not before it is in view: bqplot complains about a figure of no size.
         if self.active and hasattr(self, "body"):
-            self.body.children = [self.player, self.player.curve.figure]
+            self.body.children = [self.player, *([] if self.run is None else [self.player.curve.figure])]
 
     def ready(self, timeout: float | None = None) -> bool:
         """Wait until what was asked for is loaded; what is played goes on."""

@@ -19,6 +19,7 @@ from .image_chooser import MOST_BYTES, received, square
 from .stills import text_table
 
 LONGEST = 1024  # pixels
+NAMELESS = ("tensor", "array", "bytes", "picture")  # what kind of object a picture was is no name for it
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,10 @@ class PictureStrip(VizWidget, AnyWidget):
         return " + ".join(image.source for image in self.images)
 
 
-def open_whole(source: Any) -> Image:
-    """A picture of any size, not cropped; a very large one smaller."""
-    return smaller(source if isinstance(source, Image) else open_image(source, longest=LONGEST))
+def open_whole(source: Any, called: str = "your picture", longest: int = LONGEST) -> Image:
+    """A picture of any size, not cropped; a very large one smaller, and one without a name `called` so."""
+    image = source if isinstance(source, Image) else open_image(source, longest=longest)
+    return smaller(replace(image, source=called) if image.source in NAMELESS else image, longest)
 
 
 def smaller(image: Image, longest: int = LONGEST) -> Image:

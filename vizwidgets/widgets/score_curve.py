@@ -70,8 +70,8 @@ class ScoreCurve:
         return COLOURS[names.index(name) % len(COLOURS)]
 
     def draw(self) -> None:
-        """Show what is held."""
-        if self._last is None:
+        """Show what is held; a point is no curve."""
+        if self._last is None or len(self._held()) < 2:
             return
         names = list(self._last[1])
         held = [v for _, values in self._held() for v in values.values() if math.isfinite(v)]
@@ -87,8 +87,8 @@ class ScoreCurve:
                 self.figure.marks = list(self._lines.values())
 
     def _fit(self, steps: tuple[float, float], values: tuple[float, float] | None) -> None:
-        """Scales with round numbers; told to the page only when they change."""
-        across = [t for t in nice_ticks(*steps) if t <= steps[1]]
+        """Scales with round numbers; told to the page only when they change. Without values no axis is seen."""
+        across = [t for t in nice_ticks(*steps) if t <= steps[1]] if values else []
         up = nice_ticks(*values) if values else []
         for scale, axis, ticks, ends in (
             (self._x, self._axes[0], across, steps),

@@ -82,8 +82,8 @@ class StyleMixer(MakesRuns):
 
     Examples
     --------
-    >>> StyleMixer(net, vizwidgets.data.photograph("china"), vizwidgets.data.swatch("waves"))
-    StyleMixer(picture in the style of tensor, 0 of 256)
+    >>> StyleMixer(net, style=vizwidgets.data.swatch("waves"))
+    StyleMixer(china in the style of your style, 0 of 256)
     """
 
     PARTS = ("net", "content", "style")
@@ -238,7 +238,7 @@ def _several(source: Any) -> tuple[Image, ...]:
     sources = source if isinstance(source, (list, tuple)) else (source,)
     if not sources:
         raise ValueError("there is no style: one is needed, or several")
-    return tuple(open_whole(s) for s in sources)
+    return tuple(open_whole(s, "your style") for s in sources)
 
 
 def _contents() -> list[Offer]:

@@ -27,7 +27,7 @@ from vizwidgets.methods.texture import ORDERS, efros_leung
 
 from .base import VizWidget, message, script, shows_errors, style
 from .cards import cards_sheet
-from .picture_strip import Offer, PictureStrip, smaller
+from .picture_strip import Offer, PictureStrip, open_whole, smaller
 from .playback import Plays, Together
 from .texture_pane import TexturePane
 from .worker import worker
@@ -123,7 +123,7 @@ class TextureLab(Plays, VBox):
     Examples
     --------
     >>> TextureLab(vizwidgets.data.swatch("bricks"), window=9)
-    TextureLab(tensor, 64×64; window 9, 0 % filled; flowers, 0 of 256)
+    TextureLab(your picture, 64×64; window 9, 0 % filled; flowers, 0 of 256)
     """
 
     net = traitlets.Instance(Net, allow_none=True)
@@ -149,7 +149,7 @@ class TextureLab(Plays, VBox):
         self.gram = TexturePane(title="From statistics", name="statistics", family=family)
         self.player = Together(self.copying, self.gram)
         self.desk = SampleDesk(self._asked, family=family)
-        own = [] if sample is None else [smaller(open_image(sample, longest=LONGEST), LONGEST)]
+        own = [] if sample is None else [open_whole(sample, longest=LONGEST)]
         self.strip = PictureStrip("Sample", _at_hand(), own)
         super().__init__(net=load("flowers") if net is None else as_net(net), **options)
         for pane, name in ((self.copying, "image"), (self.gram, "statistics")):
@@ -168,6 +168,10 @@ class TextureLab(Plays, VBox):
         self._tell()
         if block:
             self.play(block=True)
+
+    @traitlets.validate("sample")
+    def _named(self, proposal: Any) -> Image | None:
+        return proposal.value and open_whole(proposal.value, longest=LONGEST)
 
     @traitlets.validate("window")
     def _odd(self, proposal: Any) -> int:
