@@ -234,6 +234,13 @@ def test_no_axis_without_a_curve():
     assert not any(axis.visible for axis in curve.figure.axes)
 
 
+def test_a_run_without_a_score_shows_what_it_tells_first():
+    canvas = vw.OptimizationCanvas(run=vw.efros_leung(vw.data.swatch("bricks", 24), 16, 5), block=True)
+    steps, filled = canvas.player.curve.points("filled")
+    assert list(steps) == list(range(1, canvas.run.taken + 1)) and filled[-1] == 1 and (np.diff(filled) > 0).all()
+    assert [(t["name"], t["value"]) for t in canvas.player.live["terms"]] == [("filled", 1)] and len(canvas.player.curve.figure.marks) == 1
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 17), (0.00012, 0.00015), (5, 5), (0, 0), (-1e9, 1)])
 def test_ticks(low, high):
     ticks = nice_ticks(low, high)

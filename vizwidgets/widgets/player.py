@@ -202,13 +202,14 @@ def endless(optimizer: ImageOptimizer) -> Run[Any]:
 
 
 def contributions(controls: Any, step: Step) -> dict[str, float]:
-    """The score, and what each term adds to it when it has several, averaged over the images; of a style transfer its two errors."""
+    """The score, or what a run tells first, and what each term adds when it has several, averaged over images; of a style transfer its two errors."""
     scores = {name: float(torch.as_tensor(v, dtype=torch.float64).mean()) for name, v in step.scores.items()}
     if hasattr(controls, knobs.STYLE):
         return {f"{name} error": scores[name] for name in ("content", "style")}
     target, net = getattr(controls, "target", None), getattr(controls, "net", None)
     weights = {repr(t): (w, caption(t, net)) for w, t in terms(target)} if target is not None and net is not None else {}
-    named = {name: v for name, v in scores.items() if name == "score" or len(scores) > 2}
+    main = "score" if "score" in scores else next(iter(scores), "")
+    named = {name: v for name, v in scores.items() if name == main or len(scores) > 2}
     many = max((torch.as_tensor(v).numel() for v in step.scores.values()), default=1)
     whole = "score" if many == 1 else f"mean score of {many}"
     return {weights[n][1] if n in weights else n.replace("score", whole): v * weights[n][0] if n in weights else v for n, v in named.items()}
