@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from everybody import MISFITS, check_axe, check_keys
+from gated import until
 from PIL import Image as PILImage
 
 import vizwidgets as vw
@@ -90,7 +91,7 @@ def test_both_grow(notebook, tmp_path):
     for _ in range(2):
         page.keyboard.press("ArrowRight")
     assert frame(page)[2] == 11
-    page.wait_for_function("() => document.querySelector('.vw-texture-pane').dataset.status === 'done'")
+    until(lambda: book.python("print(lab.window)") == 11)
     book.python("lab.wait(60)")
     painted(page)
     assert book.python("print(json.dumps([lab.window, lab.gram.index]))") == [11, 30]
