@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from .modes import always_evaluating, evaluating
 from .net import Net
 from .optimize import read
+from .stem import Stem
 from .targets import Target
 
 
@@ -86,12 +87,18 @@ def _fold(net: Net, wanted: set[str], image: Tensor) -> None:
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-        parent, _, own = names[norm].rpartition(".")
-        setattr(net.module.get_submodule(parent), own, nn.Identity())
-    for module in net.module.modules():
+        _replace(net.module, names[norm], nn.Identity())
+    for name, module in list(net.module.named_modules()):
         if isinstance(module, nn.Conv2d):
             weight = module.weight.detach().contiguous(memory_format=torch.channels_last)
             module.weight = nn.Parameter(weight, requires_grad=False)
+            if type(module) is nn.Conv2d and Stem.suits(module) and name and not module._forward_hooks and not module._forward_pre_hooks:
+                _replace(net.module, name, Stem(module))
+
+
+def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(root.get_submodule(parent), own, module)
 
 
 def _pairs(net: Net, image: Tensor) -> Iterable[tuple[nn.Conv2d, nn.BatchNorm2d]]:
