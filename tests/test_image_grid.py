@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -94,6 +96,16 @@ def test_another_mosaic(embedding):
     assert grid.index is None and grid.about["pictures"] is False and grid.about["classes"] == []
     grid.mosaic = None
     assert grid.about == {} and grid.still() is None and repr(grid) == "ImageGrid()"
+
+
+def test_a_constructor_that_fails_leaves_nothing_to_complain_about(embedding, monkeypatch):
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: heard.append(repr(unraisable.exc_value)))
+    for options in ({}, {"nonsense": 1}):
+        with pytest.raises(TypeError):
+            vw.ImageGrid(embedding, **options)
+    gc.collect()
+    assert heard == []
 
 
 def test_errors_and_the_still_picture(embedding):

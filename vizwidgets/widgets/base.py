@@ -137,6 +137,11 @@ class VizWidget(traitlets.HasTraits):
         worker.drop(self)
         super().close()  # type: ignore[misc]
 
+    def __del__(self) -> None:
+        """Close what is on the page: one whose constructor has failed never was, and may lack what its `close` needs."""
+        if self.comm is not None:  # type: ignore[attr-defined]
+            super().__del__()  # type: ignore[misc]
+
     def still(self) -> PILImage.Image | None:
         """What it shows, as a picture for viewers without a kernel."""
         return None
