@@ -52,6 +52,20 @@ def test_only_with_images(net, images):
         vw.explore(net, images[:1], images="nowhere")
 
 
+def test_what_is_offered_is_of_the_set(net, images, tmp_path):
+    for i, x in enumerate(images[:18]):
+        vw.Image(x).picture().save(tmp_path / f"{i:02}.png")
+    (tmp_path / "02.png").write_bytes(b"no picture")
+    explorer = vw.explore(net, images=tmp_path)
+    assert [c["name"] for c in explorer.chooser.choices] == ["00.png", "04.png", "06.png", "08.png", "10.png", "12.png", "14.png"]
+    assert explorer.image == vw.image_set(tmp_path).image(0, net)
+    chosen = vw.explore(net, tmp_path / "04.png", images=tmp_path).chooser
+    assert [c["name"] for c in chosen.choices][:3] == ["04.png", "00.png", "06.png"] and chosen.index == 0, "none is offered twice"
+    many = [c["name"] for c in vw.explore(net, images=images).chooser.choices]
+    assert many == [f"#{i}" for i in range(0, 40, 5)]
+    assert "poppy" in [c["name"] for c in vw.explore(net).chooser.choices]
+
+
 def test_patches_of_all_layers_by_one_pass(explorer, net, images):
     tab = explorer.patches
     assert (tab.status, tab.grid.frame, tab.player.images, tab.children) == ("idle", {}, 0, (tab.player,)), "nothing is computed before it is in view"

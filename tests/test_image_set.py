@@ -198,6 +198,7 @@ class Stream(IterableDataset):
 def test_a_stream_is_read_once_from_beginning_to_end() -> None:
     data = Stream(600)
     images = vw.image_set(data)
+    assert [image.source for image in images.some(3)] == ["#0", "#1", "#2"] and data.started == 1, "which takes no pass through all"
     found = torch.cat([b.pixels for b in images.batches(net(8), 16, threads=4)])
     assert torch.allclose(found[:, 0, 0, 0], torch.arange(600) / 600)
     assert data.started == 1

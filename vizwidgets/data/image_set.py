@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -93,6 +94,14 @@ class ImageSet:
     def image(self, index: int, net: Net | None = None) -> Image:
         """An image prepared as `net` was trained, by `vizwidgets.image`; the same errors."""
         return replace(open_image(self._source(index), net), source=self.sources[index])
+
+    def some(self, k: int, net: Net | None = None) -> list[Image]:
+        """Up to `k` images at even distances, those of them that can be read; the first ones where a set can only be iterated."""
+        found, step = [], 1 if isinstance(self._items, _Stream) else max(1, len(self) // k)
+        for index in range(0, len(self), step)[:k]:
+            with suppress(Exception):  # whatever a decoder or a data set of one's own raises
+                found.append(self.image(index, net))
+        return found
 
     @property
     def labels_at_hand(self) -> Labels:

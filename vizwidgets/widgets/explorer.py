@@ -27,6 +27,8 @@ from .tabs import Tabs
 from .top_classes import TopClasses
 from .why import Why
 
+OFFERED = 8  # images of a set to choose from
+
 
 class Explorer(VizWidget, VBox):
     """A network to look into: choose a picture, pick a layer, see its channels, click one to see it large, ask why.
@@ -38,12 +40,12 @@ class Explorer(VizWidget, VBox):
     net : Net, torch.nn.Module or str
         A name is loaded; by default the bundled network.
     image : anything that `vizwidgets.image` takes
-        By default a bundled picture.
+        By default the first of `images`, or a bundled picture.
     layer : str
         By default one early enough that its maps can be read.
     images : anything that `vizwidgets.image_set` takes, optional
         A folder, say: then there are tabs for what the channels answer to in these images, and for which of them are near each
-        other.
+        other, and some of these images are offered in place of bundled pictures.
 
     Examples
     --------
@@ -64,7 +66,7 @@ class Explorer(VizWidget, VBox):
         net = load(net or "flowers") if net is None or isinstance(net, str) else as_net(net)
         layer = layer or _readable_layer(net)
         net.layers.readable(layer)
-        self.chooser = ImageChooser(net, image=image)
+        self.chooser = ImageChooser(net, None if images is None else images.some(OFFERED, net), image)
         own = self.chooser.image
         self.classes = TopClasses(net, own)
         self.picker = LayerPicker(net, layer)

@@ -59,7 +59,7 @@ class ImageChooser(VizWidget, AnyWidget):
     ) -> None:
         net = None if net is None else as_net(net)
         own = [] if image is None else [open_image(image, net)]
-        self._sources = own + ([open_image(s, net) for s in images] if images else _at_hand(net))
+        self._sources = own + [s for s in ([open_image(s, net) for s in images] if images else _at_hand(net)) if s not in own]
         super().__init__(net=net, **options)
         self.choices = [
             {"name": s.source, "thumbnail": jpeg(square(s.picture()))} for s in self._sources
