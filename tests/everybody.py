@@ -46,6 +46,15 @@ def check_axe(book, contrasts=20, targets=10):
     return unsure
 
 
+def check_widths(page, outputs, widths=(320, 480, 1200)):
+    """Nothing is cut off or lies over another thing in so many outputs, as narrow or wide as this."""
+    boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
+    for width in widths:
+        page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
+        page.wait_for_timeout(700)
+        assert [b.evaluate(MISFITS) for b in boxes.all()] == [[]] * outputs, width
+
+
 def check_keys(page, within=".vw"):
     """Keys that are pressed in a widget do not go to the notebook."""
     loose = "(w) => [...document.querySelectorAll(`${w} :is(button, select, input, summary, [tabindex])`)].filter((e) => !e.dataset.lmSuppressShortcuts).length"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from everybody import MISFITS, check_axe, check_keys
+from everybody import check_axe, check_keys, check_widths
 from PIL import Image as PILImage
 
 import vizwidgets as vw
@@ -187,9 +187,4 @@ def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
     check_axe(book, contrasts=60, targets=30)
     check_keys(page, ":is(.vw-why, .vw-sanity-page)")
     page.evaluate("() => document.querySelectorAll('.vw-curve').forEach((e) => e.replaceChildren())")      # bqplot's own affair
-    for width in (320, 480):
-        page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
-        page.wait_for_timeout(700)
-        boxes = page.locator(".jp-OutputArea-output > .lm-Widget").all()
-        assert len(boxes) == len(STATES)
-        assert {i: m for i, b in enumerate(boxes) if (m := b.evaluate(MISFITS))} == {}
+    check_widths(page, len(STATES), (320, 480))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from everybody import MISFITS, check_axe, check_keys
+from everybody import check_axe, check_keys, check_widths
 
 pytestmark = pytest.mark.browser
 
@@ -145,9 +145,5 @@ def test_several_networks_for_everybody(notebook):
     assert page.locator(".vw-conflicts").nth(2).inner_text().splitlines()[1:] == ["Nothing to show yet: the answers of a network are needed, from shape_bias."]
     check_axe(book)
     check_keys(page)
-    boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
-    for width in (320, 480, 1200):
-        page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
-        page.wait_for_timeout(500)
-        assert [b.evaluate(MISFITS) for b in boxes.all()] == [[], [], []], width
+    check_widths(page, 3)
     assert page.problems == []

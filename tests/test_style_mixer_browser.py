@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from everybody import MISFITS, check_axe
+from everybody import check_axe, check_widths
 from PIL import Image as PILImage
 
 pytestmark = pytest.mark.browser
@@ -136,9 +136,5 @@ def test_axe_finds_nothing_and_narrow_cells_fit(notebook):
         fold.click()
     page.wait_for_timeout(1000)
     check_axe(book, contrasts=60, targets=60)
-    boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
     page.evaluate("() => document.querySelectorAll('.vw-curve').forEach((e) => e.replaceChildren())")      # bqplot's own affair
-    for width in (320, 480, 720):
-        page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
-        page.wait_for_timeout(700)
-        assert {i: b.evaluate(MISFITS) for i, b in enumerate(boxes.all())} == {i: [] for i in range(len(STATES))}
+    check_widths(page, len(STATES), (320, 480, 720))

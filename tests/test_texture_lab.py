@@ -89,6 +89,15 @@ def taken(lab):
     return lab.copying.run.taken, lab.gram.run.taken
 
 
+def begun(sample, net, gate, *steps):
+    """A lab whose two ways have taken so many steps."""
+    lab = vw.TextureLab(sample, net)
+    lab.play()
+    gate.go(sum(steps))
+    until(lambda: taken(lab) == steps)
+    return lab
+
+
 def test_both_are_what_their_methods_make(net, sample):
     lab = vw.TextureLab(sample, net, window=5, order="scanline", seed=3, layers=["0", "2"], block=True, **QUICK)
     done(lab)
@@ -132,10 +141,7 @@ def test_one_set_of_buttons(net, sample, gate):
 
 
 def test_stop_ends_both(net, sample, gate):
-    lab = vw.TextureLab(sample, net)
-    lab.play()
-    gate.go(2)
-    until(lambda: taken(lab) == (1, 1))
+    lab = begun(sample, net, gate, 1, 1)
     lab.stop()
     gate.go(1)
     done(lab, "stopped")
@@ -143,10 +149,7 @@ def test_stop_ends_both(net, sample, gate):
 
 
 def test_each_says_how_far_it_is(net, sample, gate):
-    lab = vw.TextureLab(sample, net)
-    lab.play()
-    gate.go(5)
-    until(lambda: taken(lab) == (3, 2))
+    lab = begun(sample, net, gate, 3, 2)
     lab.pause()
     gate.go(1)
     done(lab, "paused")
@@ -189,10 +192,7 @@ def test_what_starts_which_anew(net, sample, gate, name, value, anew):
 
 
 def test_another_window_while_it_runs(net, sample, gate):
-    lab = vw.TextureLab(sample, net)
-    lab.play()
-    gate.go(4)
-    until(lambda: taken(lab) == (2, 2))
+    lab = begun(sample, net, gate, 2, 2)
     other = lab.gram.run
     desk(lab).receive({"cmd": "set", "name": "window", "value": 15})
     gate.go(1)
@@ -203,10 +203,7 @@ def test_another_window_while_it_runs(net, sample, gate):
 
 
 def test_paused_it_does_not_begin_by_itself(net, sample, gate):
-    lab = vw.TextureLab(sample, net)
-    lab.play()
-    gate.go(2)
-    until(lambda: taken(lab) == (1, 1))
+    lab = begun(sample, net, gate, 1, 1)
     lab.pause()
     gate.go(1)
     done(lab, "paused")
@@ -232,10 +229,7 @@ def test_start_again_with_another_seed(net, sample, gate):
 
 
 def test_out_of_view_both_halt(net, sample, gate):
-    lab = vw.TextureLab(sample, net)
-    lab.play()
-    gate.go(2)
-    until(lambda: taken(lab) == (1, 1))
+    lab = begun(sample, net, gate, 1, 1)
     lab.active = False
     gate.go(1)
     done(lab, "paused")
@@ -405,10 +399,7 @@ def test_the_still_picture(net, sample):
 
 
 def test_closing_ends_both(net, sample, gate):
-    lab = vw.TextureLab(sample, net)
-    lab.play()
-    gate.go(2)
-    until(lambda: taken(lab) == (1, 1))
+    lab = begun(sample, net, gate, 1, 1)
     runs = lab.copying.run, lab.gram.run
     lab.close()
     gate.go(10)

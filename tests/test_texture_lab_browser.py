@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from everybody import MISFITS, check_axe, check_keys
+from everybody import check_axe, check_keys, check_widths
 from gated import until
 from PIL import Image as PILImage
 
@@ -185,9 +185,5 @@ def test_for_everybody(notebook):
     assert "at most 19, not 23" in page.locator(".vw-texture-pane .vw-error").nth(2).text_content()
     check_axe(book)
     check_keys(page)
-    boxes = page.locator(".jp-OutputArea-output > .lm-Widget")
-    for width in (320, 480, 1200):
-        page.add_style_tag(content=f".jp-OutputArea-output > .lm-Widget {{ width: {width}px !important; }}")
-        page.wait_for_timeout(500)
-        assert [b.evaluate(MISFITS) for b in boxes.all()] == [[], []], width
+    check_widths(page, 2)
     assert page.problems == []
