@@ -281,12 +281,28 @@ def test_numbers_that_overflow_end_the_run_and_keep_the_best_picture(optimizer: 
         assert vw.score(of, error, kept.image).item() == pytest.approx(-kept.scores.max().item(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("optimizer", "lr"), [("lbfgs", 1e8), ("adam", 1e4)])
-def test_steps_that_are_far_too_long_end_in_the_best_picture(flowers: vw.Net, bricks: Tensor, optimizer: str, lr: float) -> None:
-    result = vw.gram_texture(flowers, bricks, steps=12, optimizer=optimizer, lr=lr).result()
-    error = gram_error(grams(flowers, bricks, weights := dict.fromkeys(vw.default_texture_layers(flowers), 1.0)), weights)
+def best_is_kept(of: vw.Net, sample: Tensor, result: vw.Rendering) -> None:
+    error = gram_error(grams(of, sample, weights := dict.fromkeys(vw.default_texture_layers(of), 1.0)), weights)
     with torch.no_grad():
-        assert vw.score(flowers, error, result.image).item() == pytest.approx(-result.scores.max().item(), rel=1e-3)
+        assert vw.score(of, error, result.image).item() == pytest.approx(-result.scores.max().item(), rel=1e-3)
+
+
+def test_steps_that_are_far_too_long_end_in_the_best_picture(flowers: vw.Net, bricks: Tensor) -> None:
+    best_is_kept(flowers, bricks, vw.gram_texture(flowers, bricks, steps=12, optimizer="adam", lr=1e4).result())
+
+
+@pytest.mark.parametrize("lr", [1e9, 1e8])
+def test_lbfgs_that_diverges_says_so_and_the_best_picture_is_kept(flowers: vw.Net, bricks: Tensor, lr: float) -> None:
+    run = vw.gram_texture(flowers, bricks, steps=64, lr=lr)
+    with pytest.raises(ValueError, match="L-BFGS diverges: 16 steps in a row .* lr=.* is too large"):
+        run.result()
+    assert run.taken < 30
+    best_is_kept(flowers, bricks, run.so_far())
+
+
+def test_lbfgs_that_has_arrived_does_not_diverge(flowers: vw.Net, bricks: Tensor) -> None:
+    result = vw.gram_texture(flowers, bricks, layers=["stem.relu"], size=16, steps=200).result()
+    assert -result.scores.max() < 1e-3
 
 
 @pytest.mark.long

@@ -30,13 +30,15 @@ class Lbfgs(torch.optim.Optimizer):
 
     # So many ways too long in a row, and the direction was wrong: start again from the steepest descent.
     PATIENCE = 8
+    # So often in a row, each time much uphill to the end: no step that short will come.
+    VAIN = 2
 
     def __init__(self, values: list[Tensor], lr: float = 1.0, memory: int = 10) -> None:
         super().__init__(values, {"lr": lr})
         self._memory = memory
         self._best: tuple[Tensor, float, Tensor] | None = None
         self._pairs: _Pairs | None = None
-        self._refused, self._length = 0, lr
+        self._refused, self._vain, self._length = 0, 0, lr
 
     @torch.no_grad()
     def restart(self) -> None:
@@ -47,7 +49,7 @@ class Lbfgs(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Do one update; `closure` gives the loss, with its gradient in `values.grad`."""
+        """Do one update; `closure` gives the loss, with its gradient in `values.grad`. ValueError if no step leads downhill."""
         values = self._values
         with torch.enable_grad():
             loss = closure()
@@ -59,6 +61,7 @@ class Lbfgs(torch.optim.Optimizer):
             if not float(loss) <= least:
                 self._refuse(float(loss) - least)
                 return loss
+            self._vain = 0
             # What was really moved: the values may have been clipped.
             moved, bent = values - best, gradient - before
             if (curvature := _dot(moved, bent)) > 1e-10:
@@ -84,10 +87,14 @@ class Lbfgs(torch.optim.Optimizer):
     def _refuse(self, rise: float) -> None:
         """Take the last step back and try one that ends where a parabola through what is known has its minimum."""
         assert self._best is not None
-        best, _, gradient = self._best
+        best, least, gradient = self._best
         self._refused += 1
         if self._refused == self.PATIENCE:
             self.restart()
+            self._vain = self._vain + 1 if rise > 0.01 * abs(least) else 0
+            if self._vain == self.VAIN:
+                tries, lr = self.VAIN * self.PATIENCE, self.param_groups[0]["lr"]
+                raise ValueError(f"L-BFGS diverges: {tries} steps in a row led far uphill and were taken back; lr={lr:g} is too large, its usual value is 1")
             return
         t, slope = self._length, _dot(gradient, self._direction)
         self._length = min(max(-slope * t * t / (2 * (rise - slope * t)), 0.1 * t), 0.5 * t)
