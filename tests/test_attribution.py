@@ -146,6 +146,13 @@ def test_gradcam_finds_its_layer(name: str) -> None:
     assert shape[1] * shape[2] > 1
 
 
+def test_gradcam_that_finds_its_layer_beside_a_branch(flowers: vw.Net) -> None:
+    x = picture(flowers, batch=2)
+    found = gradcam(flowers, x, vw.Logit("rose"))
+    assert found.recipe["options"]["layer"] == "stage4"
+    assert torch.equal(found.map, gradcam(flowers, x, vw.Logit("rose"), layer="stage4").map) and found.map.max() > 0
+
+
 def test_gradcam_finds_the_layer_of_a_channel_far_from_the_end() -> None:
     of = vw.load("flowers")
     x = Flowers(n=1, seed=5)[0][0][None]

@@ -307,10 +307,9 @@ def _gradcam(net: Net, images: Tensor, target: Target, layer: str | None, others
     layers = others if layer is None else [layer]
 
     def begin(name: str, call: int, output: Tensor) -> Tensor | None:
-        if torch.is_grad_enabled():
-            return None
         torch.set_grad_enabled(True)
-        return output.detach().requires_grad_()
+        # A branch beside the first layer comes from before it.
+        return None if output.requires_grad else output.detach().requires_grad_()
 
     with net.lock, evaluating(net.module), torch.inference_mode(False):
         # The graph begins at the first of the layers: to make that of all before them takes a tenth of the time.
