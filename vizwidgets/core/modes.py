@@ -53,7 +53,10 @@ def stamp(module: nn.Module) -> tuple[Any, ...]:
     """What differs once a weight or a buffer has changed."""
     # Not by `state_dict`, which takes as long as a small network's pass; this is asked for every result.
     held = [v for m in submodules(module) for some in (m._parameters, m._buffers) for v in some.values() if v is not None]
-    versions = [v._version for v in held if not v.is_inference()]
+    try:
+        versions = [v._version for v in held]
+    except RuntimeError:  # inference tensors have none
+        versions = []
     return list(map(id, held)), list(map(Tensor.data_ptr, held)), versions
 
 

@@ -77,6 +77,11 @@ def image_gradient(scores: Tensor, images: Tensor, target: Target) -> Tensor:
     raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
 
 
+def joined(parts: list[Tensor]) -> Tensor:
+    """The parts as one tensor; a single one itself, not a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def finite_scores(net: Net, scores: Tensor) -> Tensor:
     """The scores themselves, or ValueError where one is no number."""
     if not bool(scores.isfinite().all()):

@@ -19,7 +19,7 @@ from .lbfgs import Lbfgs
 from .memory import images_at_once
 from .modes import evaluating
 from .net import Net, as_net
-from .optimize import image_gradient, read
+from .optimize import image_gradient, joined, read
 from .params import Params, PixelImage
 from .pixel_rules import PixelRule
 from .pooling import pooled
@@ -198,7 +198,7 @@ class ImageOptimizer:
                 gradients.append(image_gradient(total, self.image.values if whole else part, self.target))
             for name, v in zip(("score", *names), (total, *values), strict=True):
                 scores[name].append(v.detach().cpu())
-        gradient = _joined(gradients)
+        gradient = joined(gradients)
         # One number tells: whatever is not finite makes the sum so.
         if not isfinite(gradient.sum().item()):
             raise ValueError(f"the gradient of {self.target!r} is not finite in step {self.index + 1}: the network or its weights overflow")
@@ -209,7 +209,7 @@ class ImageOptimizer:
             (gradient,) = torch.autograd.grad(image, self.image.values, gradient)
         if image is not self.image.values:
             self._made = None  # its graph is used up
-        return {name: _joined(parts) for name, parts in scores.items()}, gradient
+        return {name: joined(parts) for name, parts in scores.items()}, gradient
 
     def _try_size(self) -> None:
         image = self._images()[:1].detach()
@@ -240,10 +240,6 @@ class ImageOptimizer:
         self.image.project()
         for rule in self.rules:
             values.copy_(rule(values, self._pixel_gradient, self.index))
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _across(target: Target) -> bool:

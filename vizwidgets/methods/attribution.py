@@ -19,7 +19,7 @@ from vizwidgets.core.image import Image, finite_pixels
 from vizwidgets.core.memory import images_at_once
 from vizwidgets.core.modes import evaluating
 from vizwidgets.core.net import Net, as_net
-from vizwidgets.core.optimize import finite_scores, gradient, read
+from vizwidgets.core.optimize import finite_scores, gradient, joined, read
 from vizwidgets.core.recipe import make_recipe
 from vizwidgets.core.relu import Rule, deconvolved, guided, relu_backward
 from vizwidgets.core.results import Attribution
@@ -247,10 +247,10 @@ def gradcam(
         cam, score, layer = _gradcam(net, part, target.images(first, len(part)), layer, found)
         maps.append(cam)
         scores.append(score)
-    cam = torch.cat(maps)
+    cam = joined(maps)
     cam = F.interpolate((cam.clamp(min=0) if positive else cam)[:, None], x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     recipe = make_recipe(net, "gradcam", {"images": x}, {"target": target, "layer": layer, "positive": positive})
-    return Attribution(cam.cpu(), finite_scores(net, torch.cat(scores).cpu()), recipe=recipe)
+    return Attribution(cam.cpu(), finite_scores(net, joined(scores).cpu()), recipe=recipe)
 
 
 def guided_gradcam(
@@ -287,7 +287,7 @@ def _gradients(
             score, value = gradient(net, target.images(first, len(part)), part)
         scores.append(score.cpu())
         values.append(value.cpu())
-    return _attribution(net, method, x, torch.cat(values), torch.cat(scores), kind, {"target": target, "kind": kind})
+    return _attribution(net, method, x, joined(values), joined(scores), kind, {"target": target, "kind": kind})
 
 
 def _rule(rule: Rule | None) -> AbstractContextManager[None]:
@@ -362,7 +362,7 @@ def _scores(net: Net, target: Target, images: Tensor) -> Tensor:
             part = images[first : first + AT_ONCE]
             aim = target.images(first, len(part))
             found.append(aim(read(net, aim, part)).cpu())
-    return torch.cat(found)
+    return joined(found)
 
 
 def _attribution(
