@@ -24,7 +24,7 @@ from .timing import side_by_side, table
 
 SIZE, WINDOW, STRIDE = 224, 32, 8
 AT_LEAST = {"squeezenet1_1": 1.7, "googlenet": 1.7, "resnet18": 1.1, "resnet50": 1.1, "vgg16": 1.0}
-COARSE = {"resnet50": 12, "vgg16": 24}  # strides of what would take minutes; the time for a window is the same
+COARSE = {"googlenet": 12, "resnet50": 12, "vgg16": 24}  # strides of what would take minutes; the time for a window is the same
 GRADIENTS = {"squeezenet1_1": "features.12", "googlenet": "inception5b", "resnet18": "layer4", "vgg16": "features.29", "flowers": "stage4"}
 PHOTOS = 50
 
@@ -80,7 +80,16 @@ def raw_passes(net: vw.Net, at_once: int) -> float:
 
 
 def against_captum() -> str:
-    """Whole maps, and the first picture of each."""
+    """Whole maps, and the first picture of each, on one thread and on as many as PyTorch takes."""
+    own = torch.get_num_threads()
+    try:
+        return "\n\n".join(_against_captum(threads) for threads in sorted({1, own}))
+    finally:
+        torch.set_num_threads(own)
+
+
+def _against_captum(threads: int) -> str:
+    torch.set_num_threads(threads)
     rows = []
     for name, least in AT_LEAST.items():
         net, stride = network(name), COARSE.get(name, STRIDE)
@@ -92,7 +101,7 @@ def against_captum() -> str:
         tried = {at_once: seconds(partial(peer, WINDOW, at_once))[0] for at_once in (1, 4, 16)}
         best = min(tried, key=lambda at_once, tried=tried: tried[at_once])
         times, mine, theirs = [], None, None
-        for _ in range(1 if name in COARSE else 3):
+        for _ in range(1 if name in COARSE else 2):
             first, _step = seconds(lambda ours=ours: next(ours()))
             took, mine = seconds(lambda ours=ours: ours().result())
             took_captum, theirs = seconds(lambda peer=peer, best=best, stride=stride: peer(stride, best))
@@ -107,7 +116,7 @@ def against_captum() -> str:
         ])  # fmt: skip
     head = ["network", "stride", "ours, ms a window", "raw passes, best of 4, 8 and 16 at a time", "Captum's best, ms a window", "Captum / ours", "at least",
             "first picture, of the whole time (limit 5 %, stride 8)", "largest difference, of the map's maximum"]  # fmt: skip
-    return f"Windows of {WINDOW} at {SIZE} px, {torch.get_num_threads()} threads.\n\n" + table(head, rows)
+    return f"Windows of {WINDOW} at {SIZE} px, {threads} thread{'s' if threads > 1 else ''}.\n\n" + table(head, rows)
 
 
 def order_and_preview() -> str:
