@@ -34,8 +34,8 @@ class Folded:
     """What a long run computes with: a copy of the network that says the same in less time, or the network itself.
 
     In the copy a batch normalisation is part of the convolution before it, weights lie in memory in the order in which
-    convolutions read them, and none asks for a gradient. Other weights are shared with the network. There is no copy where it
-    cannot be made, where it gives other scores, or on an accelerator.
+    convolutions read them, and none asks for a gradient; a first convolution has a way back of its own (`Stem`). Other weights
+    are shared with the network. There is no copy where it cannot be made, where it gives other scores, or on an accelerator.
 
     Parameters
     ----------
