@@ -6,17 +6,19 @@ from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from .fusing import Fused
 from .modes import always_evaluating, evaluating
 from .net import Net
 from .optimize import read
 from .stem import Stem
-from .targets import Target
+from .targets import INPUT, OUTPUT, Target
 
 
 def copied(net: Net) -> Net:
@@ -40,6 +42,8 @@ class Folded:
     Parameters
     ----------
     net : Net
+    forward_only : int, optional
+        Images in a pass, where passes do not go back to the image. Convolutions then also do what follows them (`Fused`).
 
     References
     ----------
@@ -47,8 +51,8 @@ class Folded:
     integer-arithmetic-only inference, 2018, section 3.2.
     """
 
-    def __init__(self, net: Net) -> None:
-        self._net = net
+    def __init__(self, net: Net, *, forward_only: int | None = None) -> None:
+        self._net, self._forward_only = net, forward_only
         self._made: tuple[Any, Net] | None = None
         self._watched = [v for v in (*net.module.parameters(), *net.module.buffers()) if not v.is_inference()]
 
@@ -56,26 +60,32 @@ class Folded:
         """The network in which a resolved `target` of `images` is read; another copy once layers or the values of weights are others."""
         state = target.layers, [v._version for v in self._watched]
         if self._made is None or self._made[0] != state:
-            self._made = state, _folded(self._net, target.images(0, 1), images[:1].detach())
+            self._made = state, _folded(self._net, target.images(0, 1), images[:1].detach(), self._forward_only)
         return self._made[1]
 
 
-def _folded(net: Net, target: Target, image: Tensor) -> Net:
+def _folded(net: Net, target: Target, image: Tensor, forward_only: int | None) -> Net:
     weights = [*net.module.parameters(), *net.module.buffers()]
     if any(v.is_floating_point() and (v.device.type != "cpu" or v.dtype not in (torch.float32, torch.float64)) for v in weights):
         return net
+    # What else is read might be what an operation leaves out.
+    ways = [partial(_fused, at_once=forward_only)] if forward_only and target.layers <= {INPUT, OUTPUT} else []
     with net.lock, evaluating(net.module), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        try:
-            fast = copied(net)
-            fast.module.requires_grad_(False)
-            _fold(fast, {name.partition(":")[0] for name in target.layers}, image)
-            always_evaluating(fast.module)
-            found = target(read(fast, target, image))
-        except Exception:
-            return net  # not every module can be copied, or does without what has become part of another
         expected = target(read(net, target, image))
-    rounding = 1e3 * torch.finfo(expected.dtype).eps * expected.abs().max()
-    return fast if bool((found - expected).abs().max() <= rounding) else net
+        rounding = 1e3 * torch.finfo(expected.dtype).eps * expected.abs().max()
+        for way in (*ways, _laid_out):
+            try:
+                fast = copied(net)
+                fast.module.requires_grad_(False)
+                _fold(fast, {name.partition(":")[0] for name in target.layers}, image)
+                fast = way(fast)
+                always_evaluating(fast.module)
+                found = target(read(fast, target, image))
+            except Exception:
+                continue  # not every module can be copied, or does without what has become part of another
+            if bool((found - expected).abs().max() <= rounding):
+                return fast
+    return net
 
 
 def _fold(net: Net, wanted: set[str], image: Tensor) -> None:
@@ -88,12 +98,22 @@ def _fold(net: Net, wanted: set[str], image: Tensor) -> None:
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
         _replace(net.module, names[norm], nn.Identity())
+
+
+def _laid_out(net: Net) -> Net:
     for name, module in list(net.module.named_modules()):
         if isinstance(module, nn.Conv2d):
             weight = module.weight.detach().contiguous(memory_format=torch.channels_last)
             module.weight = nn.Parameter(weight, requires_grad=False)
             if type(module) is nn.Conv2d and Stem.suits(module) and name and not module._forward_hooks and not module._forward_pre_hooks:
                 _replace(net.module, name, Stem(module))
+    return net
+
+
+def _fused(net: Net, at_once: int) -> Net:
+    fused = replace(net, module=Fused(net.module, at_once))
+    vars(fused)["layers"] = net.layers
+    return fused
 
 
 def _replace(root: nn.Module, name: str, module: nn.Module) -> None:

@@ -124,7 +124,7 @@ def occlusion(
              for i in range(counts[0]) for j in range(counts[1])]  # fmt: skip
     at_once = min(AT_ONCE, images_at_once(net, size))
     total = ceil(len(boxes) / at_once)
-    folded, whole = Folded(net), Sum(tuple((1, t) for _, aims in cases for t in aims))
+    folded, whole = Folded(net, forward_only=at_once), Sum(tuple((1, t) for _, aims in cases for t in aims))
 
     def slide() -> Iterator[OcclusionStep]:
         scores, bare = (torch.cat([_scores(net, aims, v[i : i + 1], precision)[:, 0] for i, aims in cases]) for v in (x, cover))
