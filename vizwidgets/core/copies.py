@@ -105,7 +105,7 @@ def _laid_out(net: Net) -> Net:
         if isinstance(module, nn.Conv2d):
             weight = module.weight.detach().contiguous(memory_format=torch.channels_last)
             module.weight = nn.Parameter(weight, requires_grad=False)
-            if type(module) is nn.Conv2d and Stem.suits(module) and name and not module._forward_hooks and not module._forward_pre_hooks:
+            if Stem.suits(module) and name:
                 _replace(net.module, name, Stem(module))
     return net
 

@@ -82,3 +82,18 @@ def on_outputs(
     finally:
         for hook in handles:
             hook.remove()
+
+
+@contextmanager
+def on_pass_through(module: nn.Module, handle: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """Hand on `handle(input, output)` in place of what `module` gives, while the body runs."""
+    thread = threading.get_ident()
+
+    def hook(_module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        return handle(inputs[0], output) if threading.get_ident() == thread and inputs else None
+
+    registered = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        registered.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from math import isfinite
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from .capture import activations, extract
 from .modes import evaluating
 from .net import Net, as_net
+from .stem import quick_way_back
 from .targets import INPUT, OUTPUT, Target
 
 
@@ -59,7 +61,7 @@ def gradient(net: Net | nn.Module, target: Target, images: Tensor) -> tuple[Tens
     """Scores (B,) and their gradients with respect to the images (B, C, H, W); no parameter is given a gradient."""
     net = as_net(net)
     # Evaluation mode for the way back as well: a net that saves memory runs parts of itself again there.
-    with net.lock, evaluating(net.module), torch.inference_mode(False), torch.enable_grad():
+    with net.lock, evaluating(net.module), torch.inference_mode(False), torch.enable_grad(), quick_way_back(net.module):
         images = (images.clone() if images.is_inference() else images.detach()).requires_grad_()
         scores = score(net, target, images)
         return scores.detach(), image_gradient(scores, images, target)
@@ -84,7 +86,7 @@ def joined(parts: list[Tensor]) -> Tensor:
 
 def finite_scores(net: Net, scores: Tensor) -> Tensor:
     """The scores themselves, or ValueError where one is no number."""
-    if not bool(scores.isfinite().all()):
+    if not isfinite(scores.sum(dtype=torch.float64)):
         raise ValueError(f"{net.name or 'the network'} gives the score {scores.tolist()}: its weights hold NaN, or it overflows")
     return scores
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from .hooks import on_pass_through
+from .modes import submodules
+
+_GROUPS: WeakKeyDictionary[nn.Module, tuple[Any, Tensor]] = WeakKeyDictionary()  # of convolutions, for weights in a state
 
 
 class Stem(nn.Module):
@@ -27,34 +34,61 @@ class Stem(nn.Module):
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
         self._stride, self._padding = conv.stride[0], (int(conv.padding[0]), int(conv.padding[1]))
-        stride, taps = self._stride, -(-conv.kernel_size[0] // self._stride)
-        missing = taps * stride - conv.kernel_size[0]
-        channels = conv.out_channels, conv.in_channels
-        groups = F.pad(conv.weight.detach(), (0, missing, 0, missing)).view(*channels, taps, stride, taps, stride)
-        groups = groups.permute(1, 3, 5, 0, 2, 4).reshape(-1, conv.out_channels, taps, taps).flip(2, 3)
-        self._groups = groups.contiguous(memory_format=torch.channels_last)
+        self._groups = _groups(conv)
 
     @staticmethod
-    def suits(conv: nn.Conv2d) -> bool:
-        """Whether it is a plain convolution of a few channels with a stride, and square."""
+    def suits(conv: nn.Module) -> bool:
+        """Whether it is a plain convolution of a few channels with a stride, and square, that nobody watches."""
         return (
-            conv.in_channels <= 4 and conv.groups == 1 and conv.stride[0] == conv.stride[1] > 1
+            type(conv) is nn.Conv2d and conv.in_channels <= 4 and conv.groups == 1 and conv.stride[0] == conv.stride[1] > 1
             and conv.kernel_size[0] == conv.kernel_size[1] and conv.dilation == (1, 1)
             and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+            and not conv._forward_hooks and not conv._forward_pre_hooks
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         """What the convolution gives."""
-        y: Tensor = _Strided.apply(x, self.weight, self.bias, self._groups, self._stride, self._padding)
+        with torch.no_grad():
+            y = F.conv2d(x, self.weight, self.bias, self._stride, self._padding)
+        return _way_back(x, y, self._groups, self._stride, self._padding)
+
+
+def quick_way_back(module: nn.Module) -> AbstractContextManager[None]:
+    """In the body, and in this thread, gradients pass the first convolution of a network as they pass a `Stem`."""
+    conv = next(filter(Stem.suits, submodules(module)), None)
+    if conv is None or conv.weight.device.type != "cpu":
+        return nullcontext()
+    state = conv.weight.data_ptr(), None if conv.weight.is_inference() else conv.weight._version
+    if conv not in _GROUPS or _GROUPS[conv][0] != state:
+        _GROUPS[conv] = state, _groups(conv)
+    groups = _GROUPS[conv][1]
+    return on_pass_through(conv, lambda x, y: _way_back(x, y, groups, conv.stride[0], conv.padding))
+
+
+def _groups(conv: nn.Conv2d) -> Tensor:
+    stride, weight = conv.stride[0], conv.weight.detach()
+    taps = -(-conv.kernel_size[0] // stride)
+    missing = taps * stride - conv.kernel_size[0]
+    groups = F.pad(weight, (0, missing, 0, missing)).view(*weight.shape[:2], taps, stride, taps, stride)
+    groups = groups.permute(1, 3, 5, 0, 2, 4).reshape(-1, weight.shape[0], taps, taps).flip(2, 3)
+    return groups.contiguous(memory_format=torch.channels_last)
+
+
+def _way_back(x: Tensor, y: Tensor, groups: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
+    """The output `y` with another way back to the input `x`."""
+    if not x.requires_grad or not torch.is_grad_enabled():
         return y
+    # In a tuple, so that it comes out as something new, which what follows may write over.
+    found: Tensor = _Strided.apply(x, (y.data,), groups, stride, padding)
+    return found
 
 
 class _Strided(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, groups: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, made: tuple[Tensor], groups: Tensor, stride: int, padding: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(groups)
         ctx.stride, ctx.padding, ctx.shape = stride, padding, x.shape
-        return F.conv2d(x, weight, bias, stride, padding)
+        return made[0]
 
     @staticmethod
     @once_differentiable
@@ -62,4 +96,4 @@ class _Strided(torch.autograd.Function):
         (groups,) = ctx.saved_tensors
         found = F.pixel_shuffle(F.conv2d(grad, groups, padding=groups.shape[2] - 1), ctx.stride)
         (top, left), (height, width), (h, w) = ctx.padding, ctx.shape[2:], found.shape[2:]
-        return F.pad(found, (-left, width + left - w, -top, height + top - h)), None, None, None, None, None
+        return F.pad(found, (-left, width + left - w, -top, height + top - h)), None, None, None, None
