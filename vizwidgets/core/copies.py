@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -68,12 +68,11 @@ def _folded(net: Net, target: Target, image: Tensor, forward_only: int | None) -
     weights = [*net.module.parameters(), *net.module.buffers()]
     if any(v.is_floating_point() and (v.device.type != "cpu" or v.dtype not in (torch.float32, torch.float64)) for v in weights):
         return net
-    # What else is read might be what an operation leaves out.
-    ways = [partial(_fused, at_once=forward_only)] if forward_only and target.layers <= {INPUT, OUTPUT} else []
+    ways: list[Callable[[Net], Net]] = [_laid_out]
+    if forward_only and target.layers <= {INPUT, OUTPUT}:  # what else is read might be what an operation leaves out
+        ways.insert(0, partial(_fused, at_once=forward_only))
     with net.lock, evaluating(net.module), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        expected = target(read(net, target, image))
-        rounding = 1e3 * torch.finfo(expected.dtype).eps * expected.abs().max()
-        for way in (*ways, _laid_out):
+        for way in ways:
             try:
                 fast = copied(net)
                 fast.module.requires_grad_(False)
@@ -83,7 +82,8 @@ def _folded(net: Net, target: Target, image: Tensor, forward_only: int | None) -
                 found = target(read(fast, target, image))
             except Exception:
                 continue  # not every module can be copied, or does without what has become part of another
-            if bool((found - expected).abs().max() <= rounding):
+            expected = target(read(net, target, image))
+            if bool((found - expected).abs().max() <= 1e3 * torch.finfo(expected.dtype).eps * expected.abs().max()):
                 return fast
     return net
 

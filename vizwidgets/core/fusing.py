@@ -114,13 +114,14 @@ class _Convolution:
     def __call__(self, args: tuple[Any, ...], kept: dict[int, Tensor]) -> Tensor:
         if args[1] is not self._weight:
             raise _OtherWayError
+        convolution = args[0], self._packed, self._bias, *self._how
+        found: Tensor
         if self._other is None:
-            after = "relu" if self._relu else "none"
-            return torch.ops.mkldnn._convolution_pointwise(args[0], self._packed, self._bias, *self._how, after, [], "")
-        after = "relu" if self._relu else None
-        return torch.ops.mkldnn._convolution_pointwise_.binary(
-            kept.pop(self._other), args[0], self._packed, self._bias, *self._how, "add", 1.0, after, [], None
-        )
+            found = torch.ops.mkldnn._convolution_pointwise(*convolution, "relu" if self._relu else "none", [], "")
+        else:
+            after = "relu" if self._relu else None
+            found = torch.ops.mkldnn._convolution_pointwise_.binary(kept.pop(self._other), *convolution, "add", 1.0, after, [], None)
+        return found
 
 
 class _Done:

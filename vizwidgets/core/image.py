@@ -8,7 +8,7 @@ import threading
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def pixels(images: Any) -> Tensor:
 def finite_pixels(images: Any) -> Tensor:
     """`pixels`, or ValueError where one of them is no number."""
     x = pixels(images)
-    if not bool(x.sum().isfinite()):
+    if not isfinite(x.sum()):
         wrong = int((~x.isfinite()).any(1).sum())
         raise ValueError(f"pixels are numbers in [0, 1]; {wrong} of the image's are NaN or infinite")
     return x

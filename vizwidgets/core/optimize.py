@@ -73,7 +73,7 @@ def image_gradient(scores: Tensor, images: Tensor, target: Target) -> Tensor:
     ValueError if the target, named in it, does not depend on them.
     """
     if scores.requires_grad:
-        (found,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
+        (found,) = torch.autograd.grad(scores, images, torch.ones_like(scores), allow_unused=True)
         if found is not None:
             return found
     raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
@@ -86,7 +86,7 @@ def joined(parts: list[Tensor]) -> Tensor:
 
 def finite_scores(net: Net, scores: Tensor) -> Tensor:
     """The scores themselves, or ValueError where one is no number."""
-    if not isfinite(scores.sum(dtype=torch.float64)):
+    if not isfinite(scores.sum()):
         raise ValueError(f"{net.name or 'the network'} gives the score {scores.tolist()}: its weights hold NaN, or it overflows")
     return scores
 

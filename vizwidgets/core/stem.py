@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .hooks import on_pass_through
-from .modes import submodules
 
 _GROUPS: WeakKeyDictionary[nn.Module, tuple[Any, Tensor]] = WeakKeyDictionary()  # of convolutions, for weights in a state
 
@@ -33,7 +32,7 @@ class Stem(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
-        self._stride, self._padding = conv.stride[0], (int(conv.padding[0]), int(conv.padding[1]))
+        self._stride, self._padding = _geometry(conv)
         self._groups = _groups(conv)
 
     @staticmethod
@@ -55,14 +54,26 @@ class Stem(nn.Module):
 
 def quick_way_back(module: nn.Module) -> AbstractContextManager[None]:
     """In the body, and in this thread, gradients pass the first convolution of a network as they pass a `Stem`."""
-    conv = next(filter(Stem.suits, submodules(module)), None)
-    if conv is None or conv.weight.device.type != "cpu":
+    conv = _first(module)
+    if conv is None or not Stem.suits(conv) or conv.weight.device.type != "cpu":
         return nullcontext()
     state = conv.weight.data_ptr(), None if conv.weight.is_inference() else conv.weight._version
     if conv not in _GROUPS or _GROUPS[conv][0] != state:
         _GROUPS[conv] = state, _groups(conv)
     groups = _GROUPS[conv][1]
-    return on_pass_through(conv, lambda x, y: _way_back(x, y, groups, conv.stride[0], conv.padding))
+    return on_pass_through(conv, lambda x, y: _way_back(x, y, groups, *_geometry(conv)))
+
+
+def _first(module: nn.Module | None) -> nn.Conv2d | None:
+    """Not by `modules()`, which takes several times as long."""
+    if module is None or isinstance(module, nn.Conv2d):
+        return module
+    return next((found for m in module._modules.values() if (found := _first(m)) is not None), None)
+
+
+def _geometry(conv: nn.Conv2d) -> tuple[int, tuple[int, int]]:
+    """Stride and padding."""
+    return conv.stride[0], (int(conv.padding[0]), int(conv.padding[1]))
 
 
 def _groups(conv: nn.Conv2d) -> Tensor:

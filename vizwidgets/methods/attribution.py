@@ -368,5 +368,4 @@ def _scores(net: Net, target: Target, images: Tensor) -> Tensor:
 def _attribution(
     net: Net, method: str, images: Tensor, values: Tensor, scores: Tensor, kind: str, options: dict[str, Any]
 ) -> Attribution:
-    values = values.to(images.dtype)
     return Attribution(KINDS[kind](values, images), finite_scores(net, scores), values, recipe=make_recipe(net, method, {"images": images}, options))
