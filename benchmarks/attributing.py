@@ -173,7 +173,7 @@ def gradients() -> str:
             "raw": raw, "saliency": lambda net=net, x=x: vw.saliency(net, x, target), "layer": to_layer,
             "guided": lambda net=net, x=x: vw.guided_backprop(net, x, target),
             "gradcam": lambda net=net, x=x, layer=layer: vw.gradcam(net, x, target, layer=layer),
-        }, **{"flowers": {"rounds": 60, "calls": 5}, "squeezenet1_1": {"rounds": 40, "calls": 3}}.get(name, {}))  # fmt: skip
+        }, **{"flowers": {"rounds": 60, "calls": 5}, "squeezenet1_1": {"rounds": 40, "calls": 3}}.get(name, {"rounds": 30}))  # fmt: skip
         rows.append([
             name, f"{times['raw'] * 1e3:.1f}", f"{times['saliency'] / times['raw']:.2f}", f"{times['guided'] / times['raw']:.2f}",
             f"{times['gradcam'] / times['layer']:.2f} ({layer})",
