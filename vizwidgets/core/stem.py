@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +11,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .hooks import on_pass_through
-
-_GROUPS: WeakKeyDictionary[nn.Module, tuple[Any, Tensor]] = WeakKeyDictionary()  # of convolutions, for weights in a state
 
 
 class Stem(nn.Module):
@@ -57,10 +54,7 @@ def quick_way_back(module: nn.Module) -> AbstractContextManager[None]:
     conv = _first(module)
     if conv is None or not Stem.suits(conv) or conv.weight.device.type != "cpu":
         return nullcontext()
-    state = conv.weight.data_ptr(), None if conv.weight.is_inference() else conv.weight._version
-    if conv not in _GROUPS or _GROUPS[conv][0] != state:
-        _GROUPS[conv] = state, _groups(conv)
-    groups = _GROUPS[conv][1]
+    groups = _groups(conv)
     return on_pass_through(conv, lambda x, y: _way_back(x, y, groups, *_geometry(conv)))
 
 
