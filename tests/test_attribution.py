@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from captum import attr
 from nets import double, make, net, picture
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import vizwidgets as vw
 from vizwidgets.data import Flowers
@@ -128,6 +129,48 @@ def test_guided_backprop_where_relus_are_not_modules(name: str) -> None:
     x = picture(of)
     plain, ruled = saliency(of, x, CLASS).values, guided_backprop(of, x, CLASS).values
     assert (plain - ruled).abs().max() > 0.1 * plain.abs().max(), "the plain gradient under another name"
+
+
+class OwnDoubling(torch.autograd.Function):
+    forward = staticmethod(lambda ctx, x: 2 * x)
+    backward = staticmethod(lambda ctx, grad: 2 * grad)
+
+
+class Around(nn.Module):
+    """Two convolutions with ReLUs, in a way that the graph shows or not."""
+
+    def __init__(self, way) -> None:
+        super().__init__()
+        self.a, self.b, self.fc, self.way = nn.Conv2d(3, 8, 3, 2), nn.Conv2d(8, 8, 3), nn.Linear(8, 5), way
+
+    def part(self, x: Tensor) -> Tensor:
+        return F.relu(self.b(F.relu(self.a(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.way(self.part, x).mean((2, 3)))
+
+
+WAYS = {
+    "usual": lambda part, x: part(x),
+    "saves memory": lambda part, x: checkpoint(part, x, use_reentrant=False),
+    "a function of one's own": lambda part, x: OwnDoubling.apply(part(x)) / 2,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_guided_backprop_whether_the_graph_shows_all_or_not(way: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        of = vw.as_net(Around(WAYS[way]).double(), size=12)
+    x = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    m = of.module
+    first = F.conv2d(x, m.a.weight, m.a.bias, 2)
+    second = F.conv2d(first.relu(), m.b.weight, m.b.bias)
+    grad = m.fc.weight[3].view(1, -1, 1, 1).expand_as(second) / second[0, 0].numel()
+    grad = F.conv_transpose2d(grad.clamp(min=0) * (second > 0), m.b.weight)
+    grad = F.conv_transpose2d(grad.clamp(min=0) * (first > 0), m.a.weight, stride=2, output_padding=1)
+    found = guided_backprop(of, x, CLASS).values
+    assert torch.allclose(found, grad.detach(), atol=1e-12) and found.abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", ["convnext", "swin", "vit", "efficientnet", "mobilenet_v3"])

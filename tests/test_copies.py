@@ -140,3 +140,72 @@ def test_a_run_goes_on_with_weights_that_were_changed(flowers: vw.Net) -> None:
         net.module.get_parameter("stem.conv.weight").zero_()
         now = vw.score(net, vw.Logit("rose"), optimizer.image())
     assert optimizer.step().scores["score"].item() == pytest.approx(now.item(), rel=1e-4)
+
+
+class Pooled(nn.Module):
+    """ReLUs before a maximum: one of its own in place, one not, and one that runs twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.relu1, self.pool1 = nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.conv2, self.relu2, self.pool2 = nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)
+        self.conv3, self.relu3, self.pool3, self.fc = nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool1(self.relu1(self.conv1(x)))
+        x = self.pool2(self.relu2(self.conv2(x)))
+        x = self.pool3(self.relu3(self.conv3(self.relu3(x))))
+        return self.fc(x.mean((2, 3)))
+
+
+def pooling() -> vw.Net:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Pooled().eval()
+    for conv in (module.conv1, module.conv2, module.conv3):
+        torch.nn.init.constant_(conv.bias, 0.2)
+    return vw.as_net(module, size=33)
+
+
+@pytest.mark.parametrize(("target", "moved"), [
+    (vw.Logit(1), {"relu1", "relu2"}), (vw.Channel("pool1", 2), {"relu1", "relu2"}), (vw.Channel("relu2", 2) + vw.Channel("pool2", 1), {"relu1"}),
+    (vw.Channel("conv2", 2), {"relu1", "relu2"}), (vw.Neuron("pool2", 4, 0, 0), {"relu1", "relu2"}),
+])  # fmt: skip
+def test_relus_after_the_maximum_change_nothing(target: vw.Target, moved: set[str]) -> None:
+    net = pooling()
+    x, target = image(net), target.resolve(net)
+    fast = Folded(net, pool_first=True).net(target, x)
+    assert {n for n in ("relu1", "relu2", "relu3") if isinstance(fast.module.get_submodule(n), nn.Identity)} == moved
+    plain = Folded(net).net(target, x)
+    assert not any(isinstance(m, nn.Identity) for m in plain.module.modules())
+    for mine, expected in zip(vw.core.optimize.gradient(fast, target, x), vw.core.optimize.gradient(plain, target, x), strict=True):
+        assert torch.equal(mine, expected) and mine.abs().max() > 0
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"redirect": 0}, True), ({}, False), ({"redirect": 0, "pooling": "average"}, False)])
+def test_runs_that_change_relus_or_the_maximum_leave_them_where_they_are(options: dict, expected: bool, monkeypatch) -> None:
+    def pictures(after: int) -> Tensor:
+        monkeypatch.setattr(vw.core.optimizer, "FOLD_AFTER", after)
+        net = pooling()
+        machine = vw.ImageOptimizer(net, vw.Logit(1), vw.PixelImage(size=net.size), **options)
+        found = [machine.step().image for _ in range(12)][-1]
+        if after == 0:
+            fast = machine._folded.net(vw.Logit(1).resolve(net), found).module
+            assert isinstance(fast.get_submodule("relu1"), nn.Identity) is expected
+        return found
+
+    torch.testing.assert_close(pictures(0), pictures(99), rtol=0, atol=1e-5)
+
+
+def test_an_activation_that_others_read_stays_before_the_maximum() -> None:
+    class Beside(Pooled):
+        def forward(self, x: Tensor) -> Tensor:
+            rectified = self.relu2(self.conv1(x))
+            return self.fc(self.pool2(rectified).mean((2, 3)) + rectified.square().mean((2, 3)))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = vw.as_net(Beside().eval(), size=33)
+    fast = Folded(net, pool_first=True).net(vw.Logit(1).resolve(net), image(net))
+    assert fast is not net and isinstance(fast.module.get_submodule("relu2"), nn.ReLU)
+    torch.testing.assert_close(fast(image(net)), net(image(net)))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vizwidgets.core.relu import redirected, relu_backward
+from vizwidgets.core.relu import NotInGraphError, guide, guided, redirected, relu_backward
 
 SPELLINGS = {
     "module": nn.ReLU(),
@@ -53,6 +53,44 @@ def test_every_spelling_is_seen(call) -> None:
     assert torch.equal(grad, 10 * usual)
     again = (x * 1).requires_grad_()
     assert torch.equal(torch.autograd.grad((call(again * 1) * w).sum(), again)[0], usual), "nothing is left behind"
+
+
+@pytest.mark.parametrize("call", [*SPELLINGS.values(), *SIX.values()], ids=[*SPELLINGS, *(f"6 {n}" for n in SIX)])
+def test_the_graph_shows_every_spelling(call) -> None:
+    x, w = (torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(s)) * 4 for s in (0, 1))
+    leaf = x.clone().requires_grad_()
+    score = (call(leaf * 1) * w).sum()
+    guide(score)
+    (grad,) = torch.autograd.grad(score, leaf)
+    assert torch.equal(grad, passed(call, x, w, guided)[1])
+    again = x.clone().requires_grad_()
+    assert not torch.equal(torch.autograd.grad((call(again * 1) * w).sum(), again)[0], grad), "it is not the plain gradient"
+
+
+OTHERS = {
+    "GELU": F.gelu, "SiLU": F.silu, "Mish": F.mish, "ELU": F.elu, "ELU in place": F.elu_, "SELU": F.selu, "SELU in place": torch.selu_,
+    "CELU": F.celu, "leaky ReLU": F.leaky_relu, "RReLU": F.rrelu, "PReLU": lambda x: F.prelu(x, torch.tensor([0.1])),
+    "softplus": F.softplus, "hardswish": F.hardswish, "tanh": torch.tanh, "hardtanh": F.hardtanh,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_graph_shows_other_activations(name: str) -> None:
+    said = name.removesuffix(" in place")
+    x = torch.linspace(-1, 1, 8).requires_grad_()
+    with pytest.raises(TypeError, match=rf"the network also computes .*\b{said}"):
+        guide(OTHERS[name](torch.relu(x) * 1).sum())
+    with pytest.raises(TypeError, match=f"the network also computes {said}"), relu_backward(guided, only=True):
+        OTHERS[name](torch.relu(x) * 1)
+
+
+def test_what_the_graph_does_not_show_is_said() -> None:
+    class Twice(torch.autograd.Function):
+        forward = staticmethod(lambda ctx, x: 2 * x)
+        backward = staticmethod(lambda ctx, grad: 2 * grad)
+
+    with pytest.raises(NotInGraphError):
+        guide(Twice.apply(torch.ones(3, requires_grad=True)).sum())
 
 
 def test_other_activations_are_left_alone() -> None:

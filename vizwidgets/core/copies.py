@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from .net import Net
 from .optimize import read
 from .stem import Stem
 from .targets import INPUT, OUTPUT, Target
+
+First = TypeVar("First", bound=nn.Module)
+Second = TypeVar("Second", bound=nn.Module)
 
 
 def copied(net: Net) -> Net:
@@ -44,6 +47,9 @@ class Folded:
     net : Net
     forward_only : int, optional
         Images in a pass, where passes do not go back to the image. Convolutions then also do what follows them (`Fused`).
+    pool_first : bool
+        Let a ReLU follow the maximum pooling that it comes before, where there are fewer numbers. That is the same, both ways, if
+        passes take the maximum indeed and go back through ReLUs by the usual rule.
 
     References
     ----------
@@ -51,8 +57,8 @@ class Folded:
     integer-arithmetic-only inference, 2018, section 3.2.
     """
 
-    def __init__(self, net: Net, *, forward_only: int | None = None) -> None:
-        self._net, self._forward_only = net, forward_only
+    def __init__(self, net: Net, *, forward_only: int | None = None, pool_first: bool = False) -> None:
+        self._net, self._forward_only, self._pool_first = net, forward_only, pool_first
         self._made: tuple[Any, Net] | None = None
         self._watched = [v for v in (*net.module.parameters(), *net.module.buffers()) if not v.is_inference()]
 
@@ -60,23 +66,26 @@ class Folded:
         """The network in which a resolved `target` of `images` is read; another copy once layers or the values of weights are others."""
         state = target.layers, [v._version for v in self._watched]
         if self._made is None or self._made[0] != state:
-            self._made = state, _folded(self._net, target.images(0, 1), images[:1].detach(), self._forward_only)
+            self._made = state, _folded(self._net, target.images(0, 1), images[:1].detach(), self._forward_only, self._pool_first)
         return self._made[1]
 
 
-def _folded(net: Net, target: Target, image: Tensor, forward_only: int | None) -> Net:
+def _folded(net: Net, target: Target, image: Tensor, forward_only: int | None, pool_first: bool) -> Net:
     weights = [*net.module.parameters(), *net.module.buffers()]
     if any(v.is_floating_point() and (v.device.type != "cpu" or v.dtype not in (torch.float32, torch.float64)) for v in weights):
         return net
+    wanted = {name.partition(":")[0] for name in target.layers}
     ways: list[Callable[[Net], Net]] = [_laid_out]
     if forward_only and target.layers <= {INPUT, OUTPUT}:  # what else is read might be what an operation leaves out
         ways.insert(0, partial(_fused, at_once=forward_only))
+    if pool_first:
+        ways.insert(0, partial(_pooling_first, wanted=wanted, image=image))
     with net.lock, evaluating(net.module), torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         for way in ways:
             try:
                 fast = copied(net)
                 fast.module.requires_grad_(False)
-                _fold(fast, {name.partition(":")[0] for name in target.layers}, image)
+                _fold(fast, wanted, image)
                 fast = way(fast)
                 always_evaluating(fast.module)
                 found = target(read(fast, target, image))
@@ -91,7 +100,7 @@ def _folded(net: Net, target: Target, image: Tensor, forward_only: int | None) -
 def _fold(net: Net, wanted: set[str], image: Tensor) -> None:
     """Change the copy; the outputs of the layers that are wanted stay what they are."""
     names = {module: name for name, module in net.module.named_modules()}
-    for conv, norm in _pairs(net, image):
+    for conv, norm in _pairs(net, image, nn.Conv2d, nn.BatchNorm2d):
         if names[conv] in wanted or norm.running_mean is None or norm.running_var is None:
             continue
         conv.weight, conv.bias = fuse_conv_bn_weights(
@@ -110,6 +119,15 @@ def _laid_out(net: Net) -> Net:
     return net
 
 
+def _pooling_first(net: Net, wanted: set[str], image: Tensor) -> Net:
+    names = {module: name for name, module in net.module.named_modules()}
+    for relu, pool in _pairs(net, image, nn.ReLU, nn.MaxPool2d):
+        if names[relu] not in wanted:
+            _replace(net.module, names[relu], nn.Identity())
+            _replace(net.module, names[pool], nn.Sequential(pool, nn.ReLU(inplace=True)))
+    return _laid_out(net)
+
+
 def _fused(net: Net, at_once: int) -> Net:
     fused = replace(net, module=Fused(net.module, at_once))
     vars(fused)["layers"] = net.layers
@@ -121,22 +139,22 @@ def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
     setattr(root.get_submodule(parent), own, module)
 
 
-def _pairs(net: Net, image: Tensor) -> Iterable[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Each convolution whose output goes into a batch normalisation, and that one; both run once, and nobody watches them."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by an output's identity, which is its own for as long as it is kept
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+def _pairs(net: Net, image: Tensor, first: type[First], second: type[Second]) -> list[tuple[First, Second]]:
+    """Each module of the first kind whose output goes into one of the second, and that one; both run once, and nobody watches them."""
+    made: dict[int, tuple[nn.Module, Tensor]] = {}  # by an output's identity, which is its own for as long as it is kept
+    pairs: list[tuple[Any, Any]] = []
     runs: Counter[nn.Module] = Counter()
 
     def after(module: nn.Module, inputs: Any, output: Any) -> None:
         runs[module] += 1
-        if type(module) is nn.Conv2d:
+        if type(module) is first:
             made[id(output)] = module, output
-        elif type(module) is nn.BatchNorm2d and id(inputs[0]) in made:
+        elif id(inputs[0]) in made:
             pairs.append((made[id(inputs[0])][0], module))
 
-    plain = [m for m in net.module.modules() if type(m) in (nn.Conv2d, nn.BatchNorm2d) and not m._forward_hooks and not m._forward_pre_hooks]
+    plain = [m for m in net.module.modules() if type(m) in (first, second) and not m._forward_hooks and not m._forward_pre_hooks]
     handles = [module.register_forward_hook(after) for module in plain]
     net(image)
     for handle in handles:
         handle.remove()
-    return [(conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1]
+    return [pair for pair in pairs if runs[pair[0]] == runs[pair[1]] == 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from math import isfinite
 from typing import Any, Generic, Protocol, TypeVar
@@ -57,13 +57,20 @@ def read(net: Net, target: Target, images: Tensor, picture: Tensor | None = None
     return found
 
 
-def gradient(net: Net | nn.Module, target: Target, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (B,) and their gradients with respect to the images (B, C, H, W); no parameter is given a gradient."""
+def gradient(
+    net: Net | nn.Module, target: Target, images: Tensor, *, on_graph: Callable[[Tensor], None] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Scores (B,) and their gradients with respect to the images (B, C, H, W); no parameter is given a gradient.
+
+    `on_graph` is called with the scores before the way back, and may change it.
+    """
     net = as_net(net)
     # Evaluation mode for the way back as well: a net that saves memory runs parts of itself again there.
     with net.lock, evaluating(net.module), torch.inference_mode(False), torch.enable_grad(), quick_way_back(net.module):
         images = (images.clone() if images.is_inference() else images.detach()).requires_grad_()
         scores = score(net, target, images)
+        if on_graph is not None:
+            on_graph(scores)
         return scores.detach(), image_gradient(scores, images, target)
 
 
@@ -84,9 +91,14 @@ def joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
+def on_cpu(x: Tensor) -> Tensor:
+    """The tensor on the CPU; it is not asked to go where it is, which of a small network's pass is worth it."""
+    return x.cpu() if x.device.type != "cpu" else x
+
+
 def finite_scores(net: Net, scores: Tensor) -> Tensor:
     """The scores themselves, or ValueError where one is no number."""
-    if not isfinite(scores.sum()):
+    if not all(map(isfinite, scores.tolist())):
         raise ValueError(f"{net.name or 'the network'} gives the score {scores.tolist()}: its weights hold NaN, or it overflows")
     return scores
 

@@ -128,7 +128,7 @@ class ImageOptimizer:
         self._leaves = list(values) if optimizer == "lbfgs" else [values]
         self._optimizers = [OPTIMIZERS[optimizer]([leaf], lr) for leaf in self._leaves]
         self._settings = {name: getattr(self, name) for name in CHANGEABLE}
-        self._at_once, self._folded = 0, Folded(self.net)
+        self._at_once, self._folded = 0, Folded(self.net, pool_first=pooling == "max" and not redirect)
         self._made: tuple[Tensor, int] | None = None
         self._try_size()
 

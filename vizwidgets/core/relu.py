@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import BackwardCFunction, once_differentiable
 from torch.overrides import TorchFunctionMode
 
 # rule(grad, output, top): the gradient of the score with respect to the output, the output, and where it ends (6 for ReLU6,
@@ -28,6 +28,13 @@ _OTHERS: dict[Any, str] = {
         "tanh": (F.tanh, torch.tanh, Tensor.tanh, torch.tanh_, Tensor.tanh_), "hardtanh": (F.hardtanh, F.hardtanh_),
     }.items()
     for f in spellings
+}  # fmt: skip
+
+# The same as the graph calls them, without the digits at the end.
+_OTHER_NODES = {
+    "GeluBackward": "GELU", "SiluBackward": "SiLU", "MishBackward": "Mish", "EluBackward": "ELU or SELU", "CeluBackward": "CELU",
+    "LeakyReluBackward": "leaky ReLU", "RreluWithNoiseBackward": "RReLU", "PreluKernelBackward": "PReLU",
+    "SoftplusBackward": "softplus", "HardswishBackward": "hardswish", "TanhBackward": "tanh",
 }  # fmt: skip
 
 _WATCHED = {*_RELU, *_RELU_IN_PLACE, F.relu6, F.hardtanh, *_OTHERS}
@@ -64,6 +71,42 @@ def _open(grad: Tensor, output: Tensor, top: float | None) -> Tensor:
     return passed if top is None else passed.masked_fill_(output >= top, 0)
 
 
+class NotInGraphError(Exception):
+    """Part of the way back is a function of somebody's own: the graph does not show what it computes."""
+
+
+def guide(scores: Tensor) -> None:
+    """Let the way back from `scores` pass each ReLU and ReLU6 by the rule `guided`; errors as of `relu_backward` with `only`.
+
+    To look through the graph takes less time than to watch all functions.
+    """
+    found: list[Any] = []
+    seen: set[Any] = {None}
+    todo: list[Any] = [scores.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        name = node.name().rstrip("0123456789")
+        if isinstance(node, BackwardCFunction) and name != "_StridedBackward":  # that is the quick way of `stem`
+            raise NotInGraphError
+        if name == "ReluBackward" or (name == "HardtanhBackward" and (node._saved_min_val, node._saved_max_val) == (0, 6)):
+            found.append(node)
+        elif name == "HardtanhBackward" or name in _OTHER_NODES:
+            raise _refused(_OTHER_NODES.get(name, "hardtanh"))
+        todo += [before for before, _ in node.next_functions]
+    for node in found:
+        node.register_prehook(lambda grads: (guided(grads[0]),))
+
+
+def _refused(activation: str) -> TypeError:
+    return TypeError(
+        f"this rule for the way back holds for ReLU and ReLU6; the network also computes {activation}. "
+        "Plain gradients (saliency, integrated gradients) work with any activation"
+    )
+
+
 def relu_backward(rule: Rule, *, only: bool = False) -> AbstractContextManager[Any]:
     """In the body, and in this thread, gradients pass ReLU and ReLU6 by `rule`; forward values are the usual ones.
 
@@ -85,10 +128,7 @@ class _Mode(TorchFunctionMode):
         relu = _as_relu(func, args, kwargs)
         if relu is None:
             if self._only and func in _OTHERS:
-                raise TypeError(
-                    f"this rule for the way back holds for ReLU and ReLU6; the network also computes {_OTHERS[func]}. "
-                    "Plain gradients (saliency, integrated gradients) work with any activation"
-                )
+                raise _refused(_OTHERS[func])
             return func(*args, **kwargs)
         if self._rule is not guided:
             return _Ruled.apply(relu[0], self._rule, *relu[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .hooks import on_pass_through
+
+# Of each convolution a copy of its weights, and their groups.
+_KEPT: WeakKeyDictionary[nn.Conv2d, tuple[Tensor, Tensor]] = WeakKeyDictionary()
 
 
 class Stem(nn.Module):
@@ -54,7 +58,7 @@ def quick_way_back(module: nn.Module) -> AbstractContextManager[None]:
     conv = _first(module)
     if conv is None or not Stem.suits(conv) or conv.weight.device.type != "cpu":
         return nullcontext()
-    groups = _groups(conv)
+    groups = _kept_groups(conv)
     return on_pass_through(conv, lambda x, y: _way_back(x, y, groups, *_geometry(conv)))
 
 
@@ -68,6 +72,14 @@ def _first(module: nn.Module | None) -> nn.Conv2d | None:
 def _geometry(conv: nn.Conv2d) -> tuple[int, tuple[int, int]]:
     """Stride and padding."""
     return conv.stride[0], (int(conv.padding[0]), int(conv.padding[1]))
+
+
+def _kept_groups(conv: nn.Conv2d) -> Tensor:
+    weight, kept = conv.weight.detach(), _KEPT.get(conv)
+    # The numbers themselves tell whether they have changed: what is written by `.data` leaves no trace.
+    if kept is None or kept[0].dtype != weight.dtype or not torch.equal(kept[0], weight):
+        kept = _KEPT[conv] = weight.clone(), _groups(conv)
+    return kept[1]
 
 
 def _groups(conv: nn.Conv2d) -> Tensor:

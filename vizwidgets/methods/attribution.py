@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext, suppress
 from functools import reduce
 from typing import Any
 
@@ -19,9 +19,9 @@ from vizwidgets.core.image import Image, finite_pixels
 from vizwidgets.core.memory import images_at_once
 from vizwidgets.core.modes import evaluating
 from vizwidgets.core.net import Net, as_net
-from vizwidgets.core.optimize import finite_scores, gradient, joined, read
+from vizwidgets.core.optimize import finite_scores, gradient, joined, on_cpu, read
 from vizwidgets.core.recipe import make_recipe
-from vizwidgets.core.relu import Rule, deconvolved, guided, relu_backward
+from vizwidgets.core.relu import NotInGraphError, Rule, deconvolved, guide, guided, relu_backward
 from vizwidgets.core.results import Attribution
 from vizwidgets.core.targets import INPUT, OUTPUT, Target, of_image
 
@@ -152,7 +152,7 @@ def smoothgrad(
         copies = image + (image.max() - image.min()) * changes
         values.append(_mean_gradient(net, of_image(target, i), copies, torch.full((samples,), 1 / samples, dtype=x.dtype)))
     options = {"target": target, "samples": samples, "noise": noise, "kind": kind, "seed": seed}
-    return _attribution(net, "smoothgrad", x, torch.stack(values), _scores(net, target, x), kind, options)
+    return _attribution(net, x, torch.stack(values), _scores(net, target, x), kind, make_recipe(net, "smoothgrad", {"images": x}, options))
 
 
 def integrated_gradients(
@@ -201,7 +201,7 @@ def integrated_gradients(
     ]
     kept = baseline if isinstance(baseline, (int, float)) else start.clone()
     options = {"target": target, "baseline": kept, "steps": steps, "kind": kind}
-    return _attribution(net, "integrated_gradients", x, torch.stack(values), _scores(net, target, x), kind, options)
+    return _attribution(net, x, torch.stack(values), _scores(net, target, x), kind, make_recipe(net, "integrated_gradients", {"images": x}, options))
 
 
 def gradcam(
@@ -250,7 +250,7 @@ def gradcam(
     cam = joined(maps)
     cam = F.interpolate((cam.clamp(min=0) if positive else cam)[:, None], x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     recipe = make_recipe(net, "gradcam", {"images": x}, {"target": target, "layer": layer, "positive": positive})
-    return Attribution(cam.cpu(), finite_scores(net, joined(scores).cpu()), recipe=recipe)
+    return Attribution(on_cpu(cam), finite_scores(net, on_cpu(joined(scores))), recipe=recipe)
 
 
 def guided_gradcam(
@@ -273,25 +273,30 @@ def guided_gradcam(
     cam, fine = gradcam(net, x, target, layer=layer), guided_backprop(net, x, target)
     assert fine.values is not None
     options = {"target": target, "layer": cam.recipe["options"]["layer"], "kind": kind}
-    return _attribution(net, "guided_gradcam", x, cam.map[:, None] * fine.values, fine.scores, kind, options)
+    return _attribution(net, x, cam.map[:, None] * fine.values, fine.scores, kind, make_recipe(net, "guided_gradcam", {"images": x}, options))
 
 
 def _gradients(
     net: Net | nn.Module, images: Tensor | Image, target: Target, method: str, kind: str, rule: Rule | None = None
 ) -> Attribution:
     net, x, target = _checked(net, images, target, kind)
+    # Before the passes, which go through the same modules: what is asked of memory once is there for both.
+    recipe = make_recipe(net, method, {"images": x}, {"target": target, "kind": kind})
     scores, values = [], []
     for first in range(0, len(x), _at_once(net, x)):
         part = x[first : first + _at_once(net, x)]
-        with _rule(rule):
-            score, value = gradient(net, target.images(first, len(part)), part)
-        scores.append(score.cpu())
-        values.append(value.cpu())
-    return _attribution(net, method, x, joined(values), joined(scores), kind, {"target": target, "kind": kind})
+        score, value = _ruled_gradient(net, target.images(first, len(part)), part, rule)
+        scores.append(on_cpu(score))
+        values.append(on_cpu(value))
+    return _attribution(net, x, joined(values), joined(scores), kind, recipe)
 
 
-def _rule(rule: Rule | None) -> AbstractContextManager[None]:
-    return nullcontext() if rule is None else relu_backward(rule, only=True)
+def _ruled_gradient(net: Net, target: Target, images: Tensor, rule: Rule | None) -> tuple[Tensor, Tensor]:
+    if rule is guided:
+        with suppress(NotInGraphError):
+            return gradient(net, target, images, on_graph=guide)
+    with nullcontext() if rule is None else relu_backward(rule, only=True):
+        return gradient(net, target, images)
 
 
 def _mean_gradient(net: Net, target: Target, images: Tensor, weights: Tensor) -> Tensor:
@@ -365,7 +370,5 @@ def _scores(net: Net, target: Target, images: Tensor) -> Tensor:
     return joined(found)
 
 
-def _attribution(
-    net: Net, method: str, images: Tensor, values: Tensor, scores: Tensor, kind: str, options: dict[str, Any]
-) -> Attribution:
-    return Attribution(KINDS[kind](values, images), finite_scores(net, scores), values, recipe=make_recipe(net, method, {"images": images}, options))
+def _attribution(net: Net, images: Tensor, values: Tensor, scores: Tensor, kind: str, recipe: dict[str, Any]) -> Attribution:
+    return Attribution(KINDS[kind](values, images), finite_scores(net, scores), values, recipe=recipe)
