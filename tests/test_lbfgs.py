@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
 import vizwidgets as vw
-from vizwidgets.core.lbfgs import Lbfgs
+from vizwidgets.core.lbfgs import Lbfgs, _Pairs
 
 
 def bowl(size: int = 30, steep: float = 100.0):
@@ -55,6 +57,25 @@ def test_a_leap_is_taken_back() -> None:
     losses = descend(bowl(), optimizer, values, 120, leap)
     assert kept and all(losses[i + 1] > 1e3 for i, _ in kept if i + 1 < len(losses))
     assert min(losses) < 1e-6 * losses[0]
+
+
+@pytest.mark.parametrize("after", [1, 6])
+def test_a_leap_is_cut_short_once_enough_is_known(after: int, monkeypatch) -> None:
+    calls, usual = [], _Pairs.newton
+
+    def newton(pairs: _Pairs, gradient: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return usual(pairs, gradient) * (1e4 if len(calls) == after else 1)
+
+    monkeypatch.setattr(_Pairs, "newton", newton)
+    values = start()
+    seen = [values.detach().clone()]
+    descend(bowl(), Lbfgs([values], lr=0.3), values, 8, lambda i: seen.append(values.detach().clone()))
+    far = [float((b - a).norm()) for a, b in pairwise(seen)]  # the first step is along the slope, and asks no pairs
+    if after == 1:
+        assert far[after] > 1e3 * far[0], "so early it may be right"
+    else:
+        assert far[after] == pytest.approx(Lbfgs.LEAP * max(far[:after]))
 
 
 def test_where_the_slope_grows_it_takes_longer_and_longer_steps() -> None:

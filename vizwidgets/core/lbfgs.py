@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 import torch
@@ -13,7 +15,8 @@ class Lbfgs(torch.optim.Optimizer):
     """Limited-memory BFGS; a step costs what it costs with Adam.
 
     In place of a line search within a step, the next step looks back: where the loss has risen, it returns to the best values
-    so far and tries a shorter way in the same direction. Until that happens, it does what `torch.optim.LBFGS` does.
+    so far and tries a shorter way in the same direction. Leaps are cut short. But for these two, it does what `torch.optim.LBFGS`
+    does.
 
     Parameters
     ----------
@@ -31,6 +34,10 @@ class Lbfgs(torch.optim.Optimizer):
 
     # So many ways too long in a row, and the direction was wrong: start again from the steepest descent.
     PATIENCE = 8
+    # So many times as far as any step that it remembers is a leap, once it remembers enough of them. It makes one where it takes a
+    # slope for straight, which ends where pixels are black or white and hardly change any more.
+    LEAP = 2.0
+    ENOUGH = 3
     # So often in a row, each time much uphill to the end: no step that short will come.
     VAIN = 2
 
@@ -39,7 +46,8 @@ class Lbfgs(torch.optim.Optimizer):
         self._memory = memory
         self._best: tuple[Tensor, float, Tensor] | None = None
         self._pairs: _Pairs | None = None
-        self._refused, self._vain, self._length = 0, 0, lr
+        self._refused, self._vain, self._length, self._reach = 0, 0, lr, 0.0
+        self._taken: deque[float] = deque(maxlen=memory)  # how far the last steps went
 
     @torch.no_grad()
     def restart(self) -> None:
@@ -47,6 +55,7 @@ class Lbfgs(torch.optim.Optimizer):
         if self._best is not None:
             self._values.copy_(self._best[0])
         self._best, self._pairs, self._refused = None, None, 0
+        self._taken.clear()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -63,6 +72,7 @@ class Lbfgs(torch.optim.Optimizer):
                 self._refuse(float(loss) - least)
                 return loss
             self._vain = 0
+            self._taken.append(self._length * self._reach)
             # What was really moved: the values may have been clipped.
             moved, bent = values - best, gradient - before
             if (curvature := _dot(moved, bent)) > 1e-10:
@@ -70,9 +80,11 @@ class Lbfgs(torch.optim.Optimizer):
                 self._pairs.add(moved, bent, curvature, before)
         self._best, self._refused = (values.clone(), float(loss), gradient), 0
         self._direction = self._pairs.newton(gradient) if self._pairs else -gradient
+        self._reach = float(self._direction.norm())
         lr = float(self.param_groups[0]["lr"])
         if self._pairs:
-            self._length = lr
+            leap = self.LEAP * max(self._taken) if len(self._pairs) >= self.ENOUGH else inf
+            self._length = min(lr, leap / max(self._reach, 1e-30))
         elif first:
             self._length = lr * min(1.0, 1 / max(float(gradient.abs().sum()), 1e-30))
         else:  # the slope grows on the way down, which says nothing of where it ends
@@ -128,6 +140,9 @@ class _Pairs:
         self._rows[new], self._rows[memory + new] = moved.reshape(-1), bent.reshape(-1)
         self._products[new], self._products[memory + new] = _dot(moved, before), _dot(bent, before)
         self._exact = curvature, _dot(bent, bent)
+
+    def __len__(self) -> int:
+        return len(self._order)
 
     def newton(self, gradient: Tensor) -> Tensor:
         """Minus the gradient times the inverse curvature as the pairs have it."""
