@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -20,11 +21,11 @@ import vizwidgets as vw
 from vizwidgets.core.capture import extract
 from vizwidgets.core.precision import has_bfloat16
 
-from .timing import side_by_side, table
+from .timing import in_turn, over, side_by_side, table
 
 SIZE, WINDOW, STRIDE = 224, 32, 8
 AT_LEAST = {"squeezenet1_1": 1.7, "googlenet": 1.7, "resnet18": 1.1, "resnet50": 1.1, "vgg16": 1.0}
-COARSE = {"googlenet": 12, "resnet50": 12, "vgg16": 24}  # strides of what would take minutes; the time for a window is the same
+COARSE = {"googlenet": 12, "resnet50": 12, "vgg16": 16}  # strides of what would take minutes; the time for a window is the same
 GRADIENTS = {"squeezenet1_1": "features.12", "googlenet": "inception5b", "resnet18": "layer4", "vgg16": "features.29", "flowers": "stage4"}
 PHOTOS = 50
 
@@ -169,14 +170,14 @@ def gradients() -> str:
                 score = net(x.clone().requires_grad_())[:, 1].sum()
             torch.autograd.grad(score, acts[layer])
 
-        times = side_by_side({
+        times = in_turn({
             "raw": raw, "saliency": lambda net=net, x=x: vw.saliency(net, x, target), "layer": to_layer,
             "guided": lambda net=net, x=x: vw.guided_backprop(net, x, target),
             "gradcam": lambda net=net, x=x, layer=layer: vw.gradcam(net, x, target, layer=layer),
-        }, **{"flowers": {"rounds": 60, "calls": 5}, "squeezenet1_1": {"rounds": 40, "calls": 3}}.get(name, {"rounds": 30}))  # fmt: skip
+        }, **{"flowers": {"rounds": 120, "calls": 5}, "squeezenet1_1": {"rounds": 40, "calls": 3}}.get(name, {"rounds": 30}))  # fmt: skip
         rows.append([
-            name, f"{times['raw'] * 1e3:.1f}", f"{times['saliency'] / times['raw']:.2f}", f"{times['guided'] / times['raw']:.2f}",
-            f"{times['gradcam'] / times['layer']:.2f} ({layer})",
+            name, f"{median(times['raw']) * 1e3:.1f}", f"{over(times['saliency'], times['raw']):.2f}",
+            f"{over(times['guided'], times['raw']):.2f}", f"{over(times['gradcam'], times['layer']):.2f} ({layer})",
         ])  # fmt: skip
     return table(["network", "forward and back to the image, ms", "saliency (limit 1.05)", "guided backprop (1.25)",
                   "Grad-CAM, over the pass to its layer (1.10)"], rows)  # fmt: skip

@@ -9,6 +9,16 @@ from statistics import median
 
 def side_by_side(candidates: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 2, calls: int = 1) -> dict[str, float]:
     """Median seconds of a call of each candidate, of which each makes `calls` in a row whenever it is its turn."""
+    return {name: median(times) for name, times in in_turn(candidates, rounds, warmup, calls).items()}
+
+
+def over(times: list[float], others: list[float]) -> float:
+    """The median of the rounds' own ratios: a machine that has become slower halfway does not change them."""
+    return median(a / b for a, b in zip(times, others, strict=True))
+
+
+def in_turn(candidates: dict[str, Callable[[], object]], rounds: int = 15, warmup: int = 2, calls: int = 1) -> dict[str, list[float]]:
+    """Seconds of a call of each candidate in each round."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for i in range(rounds + warmup):
         for name, call in candidates.items():
@@ -17,7 +27,7 @@ def side_by_side(candidates: dict[str, Callable[[], object]], rounds: int = 15, 
                 call()
             if i >= warmup:
                 taken[name].append((time.perf_counter() - began) / calls)
-    return {name: median(times) for name, times in taken.items()}
+    return taken
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
