@@ -64,6 +64,14 @@ def test_gradients_pass_it_by_this_way(target, monkeypatch):
         net.module[0].weight.data.mul_(-1)  # which leaves no trace in the tensor's version
 
 
+def test_weights_of_another_precision_have_groups_of_their_own():
+    net, x = vw.as_net(first().float(), size=24), torch.rand(2, 3, 24, 24)
+    for precision in (torch.float32, torch.float64, torch.float32):
+        net.module.to(precision)
+        found = vw.core.optimize.gradient(net, vw.Logit(1), x.to(precision))[1]
+        torch.testing.assert_close(found, plain(net, vw.Logit(1), x.to(precision)))
+
+
 def test_a_convolution_that_somebody_watches_is_left():
     net = vw.as_net(first(), size=24)
     net.module[0].register_forward_hook(lambda m, i, o: o * 2)
