@@ -72,6 +72,14 @@ def test_weights_of_another_precision_have_groups_of_their_own():
         torch.testing.assert_close(found, plain(net, vw.Logit(1), x.to(precision)))
 
 
+def test_another_stride_has_groups_of_its_own():
+    net, x = vw.as_net(first(), size=24), torch.rand(2, 3, 24, 24, dtype=torch.float64)
+    for stride in (2, 3, 2):
+        net.module[0].stride = (stride, stride)
+        found = vw.core.optimize.gradient(net, vw.Logit(1), x)[1]
+        torch.testing.assert_close(found, plain(net, vw.Logit(1), x), rtol=0, atol=1e-12)
+
+
 def test_a_convolution_that_somebody_watches_is_left():
     net = vw.as_net(first(), size=24)
     net.module[0].register_forward_hook(lambda m, i, o: o * 2)

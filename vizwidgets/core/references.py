@@ -45,11 +45,6 @@ class Reference:
         return float(self.values.double().square().mean())
 
     @cached_property
-    def square(self) -> float:
-        """Sum of the squared values."""
-        return float(self.values.double().square().sum())
-
-    @cached_property
     def symmetric(self) -> bool:
         """Whether it is a matrix that equals its transpose."""
         return self.values.dim() == 2 and bool((self.values == self.values.T).all())
@@ -139,7 +134,8 @@ class Distance(_Compared):
 
     def __call__(self, acts: Mapping[str, Tensor]) -> Tensor:
         """Scores (B,): 0 for the same activations, 1 for none at all."""
-        return _Distance.apply(*self._both(acts), max(self.reference.square, 1e-30))
+        square = self.reference.mean_square * self.reference.values.numel()
+        return _Distance.apply(*self._both(acts), max(square, 1e-30))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 
 from .hooks import on_pass_through
 
-# Of each convolution a copy of its weights, and their groups.
-_KEPT: WeakKeyDictionary[nn.Conv2d, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+# Of each convolution a copy of its weights, its stride, and the groups that they make.
+_KEPT: WeakKeyDictionary[nn.Conv2d, tuple[Tensor, int, Tensor]] = WeakKeyDictionary()
 
 
 class Stem(nn.Module):
@@ -75,11 +75,11 @@ def _geometry(conv: nn.Conv2d) -> tuple[int, tuple[int, int]]:
 
 
 def _kept_groups(conv: nn.Conv2d) -> Tensor:
-    weight, kept = conv.weight.detach(), _KEPT.get(conv)
+    weight, stride, kept = conv.weight.detach(), conv.stride[0], _KEPT.get(conv)
     # The numbers themselves tell whether they have changed: what is written by `.data` leaves no trace.
-    if kept is None or kept[0].dtype != weight.dtype or not torch.equal(kept[0], weight):
-        kept = _KEPT[conv] = weight.clone(), _groups(conv)
-    return kept[1]
+    if kept is None or kept[1] != stride or kept[0].dtype != weight.dtype or not torch.equal(kept[0], weight):
+        kept = _KEPT[conv] = weight.clone(), stride, _groups(conv)
+    return kept[2]
 
 
 def _groups(conv: nn.Conv2d) -> Tensor:
