@@ -9,8 +9,10 @@ import torch
 from nets import MATRIX, double, net, nothing_left_behind, picture, readable
 from PIL import Image as PILImage
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 import vizwidgets as vw
+from vizwidgets.core import references
 from vizwidgets.core.references import GramDistance, Reference, gram
 from vizwidgets.methods.gram import gram_error, grams
 
@@ -61,16 +63,29 @@ def test_where_something_is_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_way_back_in_both_memory_layouts(layout: torch.memory_format) -> None:
-    maps = torch.randn(2, 3, 4, 5, generator=G, dtype=torch.float64).to(memory_format=layout).requires_grad_()
-    wanted = torch.randn(3, 3, generator=G, dtype=torch.float64)
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize(("size", "dtype", "by_convolutions"), [
+    ((4, 5), torch.float64, False), ((64, 64), torch.float64, False), ((63, 64), torch.float32, False), ((64, 64), torch.float32, True),
+    ((50, 90), torch.float32, True),
+])  # fmt: skip
+def test_both_ways_for_all_sizes_and_memory_layouts(layout, symmetric, size, dtype, by_convolutions, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(references, "conv2d_weight", lambda *a: calls.append(a) or conv2d_weight(*a))
+    maps = torch.randn(2, 64, *size, generator=G, dtype=dtype).to(memory_format=layout).requires_grad_()
+    wanted = torch.randn(64, 64, generator=G, dtype=dtype)
+    wanted = wanted + wanted.T if symmetric else wanted
     target = GramDistance("a", wanted)
-    plain = (torch.einsum("bchw,bdhw->bcd", maps, maps) / 20 - wanted).square().mean((1, 2))
-    weights = torch.tensor([1.0, -2.0], dtype=torch.float64)
-    (expected,) = torch.autograd.grad((plain * weights).sum(), maps)
-    (found,) = torch.autograd.grad((target({"a": maps}) * weights).sum(), maps)
-    torch.testing.assert_close(found, expected)
+    exact = maps.detach().double().requires_grad_()
+    plain = (torch.einsum("bchw,bdhw->bcd", exact, exact) / (size[0] * size[1]) - wanted).square().mean((1, 2))
+    weights = torch.tensor([1.0, -2.0], dtype=dtype)
+    (expected,) = torch.autograd.grad((plain * weights).sum(), exact)
+    scores = target({"a": maps})
+    (found,) = torch.autograd.grad((scores * weights).sum(), maps)
+    torch.testing.assert_close(scores, plain.to(dtype))
+    near = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(found, expected.to(dtype), rtol=near, atol=near * float(expected.abs().max()))
     assert found.is_contiguous(memory_format=layout)
+    assert len(calls) == (2 if by_convolutions else 0)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 80)])

@@ -34,11 +34,15 @@ def start(size: int = 30) -> torch.Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
 
 
-def test_downhill_it_is_that_of_pytorch() -> None:
-    ours, theirs = start(), start()
-    a = descend(bowl(), Lbfgs([ours], lr=0.3), ours, 40)
+@pytest.mark.parametrize(("size", "threads", "pieces"), [(30, 1, 1), (30, 2, 2), (30, 4, 2), (31, 2, 1), (30, 3, 3)])
+def test_downhill_it_is_that_of_pytorch(size: int, threads: int, pieces: int, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    ours, theirs = start(size), start(size)
+    optimizer = Lbfgs([ours], lr=0.3)
+    a = descend(bowl(size), optimizer, ours, 40)
+    assert len(optimizer._pairs._pieces) == pieces
     plain = torch.optim.LBFGS([theirs], lr=0.3, max_iter=1, max_eval=1, history_size=10, tolerance_grad=0, tolerance_change=0)
-    b = descend(bowl(), plain, theirs, 40)
+    b = descend(bowl(size), plain, theirs, 40)
     assert a == sorted(a, reverse=True), "a fair comparison: it never went uphill"
     assert a == pytest.approx(b, rel=1e-6)
     assert a[-1] < 1e-3 * a[0]

@@ -111,6 +111,7 @@ def test_references_compare_by_their_values() -> None:
     assert torch.equal(held.values, REF), "a copy"
     assert repr(Reference(REF)).startswith("Reference(1×3×4×5, ")
     assert Distance("x", Reference(REF)) == a
+    assert Distance("x", REF.contiguous(memory_format=torch.channels_last)) == a
 
 
 def test_what_does_not_fit_is_refused() -> None:
