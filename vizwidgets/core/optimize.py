@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from math import isfinite
 from typing import Any, Generic, Protocol, TypeVar
@@ -79,11 +79,15 @@ def image_gradient(scores: Tensor, images: Tensor, target: Target) -> Tensor:
 
     ValueError if the target, named in it, does not depend on them.
     """
-    if scores.requires_grad:
-        (found,) = torch.autograd.grad(scores, images, torch.ones_like(scores), allow_unused=True)
-        if found is not None:
-            return found
-    raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
+    return image_gradients(scores, [images], target)[0]
+
+
+def image_gradients(scores: Tensor, images: Sequence[Tensor], target: Target) -> list[Tensor]:
+    """Likewise of several, one of which the target depends on."""
+    found = torch.autograd.grad(scores, images, torch.ones_like(scores), allow_unused=True) if scores.requires_grad else ()
+    if all(g is None for g in found):
+        raise ValueError(f"{target!r} does not depend on the image: it has no gradient")
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, images, strict=True)]
 
 
 def joined(parts: list[Tensor]) -> Tensor:

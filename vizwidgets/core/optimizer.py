@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -19,14 +20,15 @@ from .lbfgs import Lbfgs
 from .memory import images_at_once
 from .modes import evaluating
 from .net import Net, as_net
-from .optimize import image_gradient, joined, read
+from .optimize import image_gradient, image_gradients, joined, read
 from .params import Params, PixelImage
 from .pixel_rules import PixelRule
 from .pooling import pooled
+from .programs import Programmed, free_of_hooks
 from .regularizers import Diversity
 from .relu import redirected, relu_backward
 from .results import sheet
-from .targets import Target, terms, weighted
+from .targets import INPUT, Target, terms, weighted
 from .transforms import RandomView, Transform
 
 OPTIMIZERS: dict[str, Any] = {
@@ -130,6 +132,7 @@ class ImageOptimizer:
         self._settings = {name: getattr(self, name) for name in CHANGEABLE}
         self._at_once, self._folded = 0, Folded(self.net, pool_first=pooling == "max" and not redirect)
         self._made: tuple[Tensor, int] | None = None
+        self._programmed: tuple[tuple[Any, ...], Programmed | None] | None = None
         self._try_size()
 
     @property
@@ -192,10 +195,18 @@ class ImageOptimizer:
             part = image if whole else image.detach()[first : first + at_once].requires_grad_()
             with net.lock, evaluating(net.module), torch.enable_grad(), self._redirected(), pooled(self._pooling):
                 aim = target.images(first, len(part))
-                acts = read(net, aim, self._view(part, first=first), picture=part)
-                values = [term(acts) for _, term in terms(aim)]
-                total = weighted([weight for weight, _ in terms(aim)], values)
-                gradients.append(image_gradient(total, self.image.values if whole else part, self.target))
+                seen, source = self._view(part, first=first), self.image.values if whole else part
+                passes = self._passes(net) if at_once >= len(image) else None
+                if passes is None:
+                    total, *values = _scores(net, aim, seen, part)
+                    found = image_gradient(total, source, self.target)
+                else:
+                    # What follows is the network's part alone: views are another way at each step.
+                    inputs = [seen] if seen is part or INPUT not in aim.layers else [seen, part]
+                    total, *values = passes(partial(_pass, net, aim, self.target), *(x.detach() for x in inputs))
+                    values, slopes = values[: -len(inputs)], values[-len(inputs) :]
+                    (found,) = torch.autograd.grad(inputs, source, slopes)
+                gradients.append(found)
             for name, v in zip(("score", *names), (total, *values), strict=True):
                 scores[name].append(v.detach().cpu())
         gradient = joined(gradients)
@@ -210,6 +221,15 @@ class ImageOptimizer:
         if image is not self.image.values:
             self._made = None  # its graph is used up
         return {name: joined(parts) for name, parts in scores.items()}, gradient
+
+    def _passes(self, net: Net) -> Programmed | None:
+        """Of the copy that a long run computes with the passes, as soon as they are the same at each step."""
+        if net is self.net or self.index < self.redirect:
+            return None
+        now = net, self.target, self._view.transforms
+        if self._programmed is None or any(a is not b for a, b in zip(self._programmed[0], now, strict=True)):
+            self._programmed = now, Programmed() if free_of_hooks(net.module) else None
+        return self._programmed[1]
 
     def _try_size(self) -> None:
         image = self._images()[:1].detach()
@@ -240,6 +260,20 @@ class ImageOptimizer:
         self.image.project()
         for rule in self.rules:
             values.copy_(rule(values, self._pixel_gradient, self.index))
+
+
+def _scores(net: Net, target: Target, images: Tensor, picture: Tensor) -> list[Tensor]:
+    """The score, and that of each term before weighting."""
+    acts = read(net, target, images, picture=picture)
+    values = [term(acts) for _, term in terms(target)]
+    return [weighted([weight for weight, _ in terms(target)], values), *values]
+
+
+def _pass(net: Net, target: Target, named: Target, *inputs: Tensor) -> list[Tensor]:
+    """Scores, and the gradients with respect to what the network sees and, if it is not the same, to the picture itself."""
+    leaves = [x.detach().requires_grad_() for x in inputs]
+    scores = _scores(net, target, leaves[0], leaves[-1])
+    return [*scores, *image_gradients(scores[0], leaves, named)]
 
 
 def _across(target: Target) -> bool:
