@@ -67,7 +67,7 @@ def test_it_is_a_plain_loop(name: str) -> None:
     mean, std = (torch.tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (of.mean, of.std))
 
     def closure():
-        plain.zero_grad()
+        values.grad = None
         right, down = values[..., :-1, 1:] - values[..., :-1, :-1], values[..., 1:, :-1] - values[..., :-1, :-1]
         loss = 2 * (right**2 + down**2 + 1e-8).sqrt().mean() - module((values - mean) / std)[0, 3]
         loss.backward()

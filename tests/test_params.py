@@ -77,3 +77,15 @@ def test_what_is_no_image_is_refused(kind) -> None:
         kind(init=torch.full((1, 3, 4, 4), 255.0))
     with pytest.raises(ValueError, match="nan"):
         kind(init=torch.full((1, 3, 4, 4), torch.nan))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (6, 5), (5, 6), (1, 5), (6, 2)])
+def test_the_way_back_from_pixels_to_coefficients(size: tuple[int, int], channels: int) -> None:
+    image = FourierImage(torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64), decay=0.75)
+
+    def pixels(values: torch.Tensor) -> torch.Tensor:
+        image.values = values
+        return image()
+
+    assert torch.autograd.gradcheck(pixels, image.values, atol=1e-7)

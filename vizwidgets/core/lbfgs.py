@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class Lbfgs(torch.optim.Optimizer):
+class Lbfgs:
     """Limited-memory BFGS; a step costs what it costs with Adam.
 
     In place of a line search within a step, the next step looks back: where the loss has risen, it returns to the best values
@@ -43,7 +43,9 @@ class Lbfgs(torch.optim.Optimizer):
     VAIN = 2
 
     def __init__(self, values: list[Tensor], lr: float = 1.0, memory: int = 10) -> None:
-        super().__init__(values, {"lr": lr})
+        # Not a `torch.optim.Optimizer`: its bookkeeping takes as long as a tenth of a light network's pass.
+        (self._values,) = values
+        self.param_groups = [{"lr": lr}]
         self._memory = memory
         self._best: tuple[Tensor, float, Tensor] | None = None
         self._pairs: _Pairs | None = None
@@ -59,13 +61,13 @@ class Lbfgs(torch.optim.Optimizer):
         self._taken.clear()
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Do one update; `closure` gives the loss, with its gradient in `values.grad`. ValueError if no step leads downhill."""
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        """Do one update; `closure` gives the loss, and in `values.grad` its gradient, which is taken. ValueError if no step leads downhill."""
         values = self._values
         with torch.enable_grad():
             loss = closure()
         assert values.grad is not None
-        gradient = values.grad.clone()
+        gradient, values.grad = values.grad, None  # kept, so nobody else's any more
         first = self._best is None
         if self._best is not None:
             best, least, before = self._best
@@ -92,11 +94,6 @@ class Lbfgs(torch.optim.Optimizer):
             self._length *= 4
         values.add_(self._direction, alpha=self._length)
         return loss
-
-    @property
-    def _values(self) -> Tensor:
-        values: Tensor = self.param_groups[0]["params"][0]
-        return values
 
     def _refuse(self, rise: float) -> None:
         """Take the last step back and try one that ends where a parabola through what is known has its minimum."""

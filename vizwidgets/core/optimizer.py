@@ -28,7 +28,7 @@ from .programs import Programmed, free_of_hooks
 from .regularizers import Diversity
 from .relu import redirected, relu_backward
 from .results import sheet
-from .targets import INPUT, Target, terms, weighted
+from .targets import INPUT, Target, terms, unchanging, weighted
 from .transforms import RandomView, Transform
 
 OPTIMIZERS: dict[str, Any] = {
@@ -228,7 +228,7 @@ class ImageOptimizer:
             return None
         now = net, self.target, self._view.transforms
         if self._programmed is None or any(a is not b for a, b in zip(self._programmed[0], now, strict=True)):
-            self._programmed = now, Programmed() if free_of_hooks(net.module) else None
+            self._programmed = now, Programmed() if unchanging(self.target) and free_of_hooks(net.module) else None
         return self._programmed[1]
 
     def _try_size(self) -> None:

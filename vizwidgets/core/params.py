@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # How the three colours of photographs vary together, up to a common factor: the matrix of Lucid.
 _COLOURS = torch.tensor([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]], dtype=torch.float64)
@@ -107,6 +108,9 @@ class FourierImage:
         frequency = (fy.square() + fx.square()).sqrt().clamp(min=1 / max(size))
         # Lucid's weights, and its factor 1/4 behind the transform.
         self._weights = ((size[0] * size[1]) ** 0.5 / (4 * frequency**decay)).to(dtype)
+        # Of the frequencies that stand for their negatives too there are two.
+        self._weights_back = self._weights.clone()
+        self._weights_back[:, 1 : (size[1] + 1) // 2] *= 2
         self._colours = _COLOURS.to(dtype) if channels == 3 else None
         if init is None:
             values = noise * _normal((channels, size[0], size[1] // 2 + 1, 2), batch, seed)
@@ -119,13 +123,34 @@ class FourierImage:
 
     def __call__(self) -> Tensor:
         """Images (B, C, H, W) in [0, 1]."""
-        colours = torch.fft.irfft2(torch.view_as_complex(self.values) * self._weights, s=self._size)
-        if self._colours is not None:
-            colours = torch.einsum("dc,bchw->bdhw", self._colours, colours)
-        return colours.sigmoid()
+        images: Tensor = _Synthesis.apply(self.values, self._weights, self._weights_back, self._colours, self._size)
+        return images
 
     def project(self) -> None:
         """Nothing to do: every spectrum is an image."""
+
+
+class _Synthesis(torch.autograd.Function):
+    """Pixels of Fourier coefficients. By hand: the usual way back takes twice as long, a tenth of a light network's."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weights: Tensor, weights_back: Tensor, colours: Tensor | None, size: tuple[int, int]) -> Tensor:
+        x = torch.fft.irfft2(torch.view_as_complex(values) * weights, s=size)
+        if colours is not None:
+            x = (colours @ x.flatten(2)).view_as(x)
+        images = x.sigmoid_()
+        ctx.save_for_backward(images, weights_back, colours)
+        return images
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        images, weights_back, colours = ctx.saved_tensors
+        x = torch.ops.aten.sigmoid_backward(slope.contiguous(), images)
+        if colours is not None:
+            x = (colours.T @ x.flatten(2)).view_as(x)
+        x = torch.fft.rfft2(x, norm="forward")
+        return torch.view_as_real(x.mul_(weights_back)), None, None, None, None
 
 
 def _normal(shape: tuple[int, ...], batch: int, seed: int) -> Tensor:

@@ -117,12 +117,13 @@ class _Recorder(TorchDispatchMode):
         written = [given.get(of.name) for of in func._schema.arguments if of.alias_info is not None and of.alias_info.is_write]
         if _UNREPEATABLE & set(func.tags) or any(_address(v) not in self._own for v in _found(Tensor, written)):
             self._repeatable = False
-        named, shapes = _mapped(Tensor, (args, kwargs), self._slot), tuple(a.shape if isinstance(a, Tensor) else None for a in args)
+        reads, named = _mapped(Tensor, (tuple(args), kwargs), self._slot)
+        shapes = tuple(a.shape if isinstance(a, Tensor) else None for a in args)
         out = func(*args, **kwargs)
         held = {_address(v) for v in _found(Tensor, (args, kwargs))}
         several = isinstance(out, (tuple, list))
         outs = tuple(self._made(o, held) for o in (out if several else (out,)))
-        self._ops.append(_Op(func, *named, outs, several, shapes))
+        self._ops.append(_Op(func, reads, named, outs, several, shapes))
         return out
 
     def ending_with(self, found: Sequence[Tensor]) -> list[_Op] | None:
@@ -202,7 +203,7 @@ def _alike(a: Any, b: Any) -> bool:
 
 def _program(ops: list[_Op], inputs: Sequence[Tensor], expected: Sequence[Tensor]) -> _Program | None:
     """The quickest program that gives what was found."""
-    for way in (_packed, list):
+    for way in (lambda ops: _in_place(_packed(ops)), list):
         try:
             program = _Program(way(ops), inputs)
             if all(map(_close, program(*inputs), expected)):
@@ -244,6 +245,30 @@ def _packed(ops: list[_Op]) -> list[_Op]:
     return changed
 
 
+def _in_place(ops: list[_Op]) -> list[_Op]:
+    """With gradients of pooling, mostly zeros, in memory of their own: to ask for some takes longer than to fill it."""
+    reads_only = {_aten.convolution_backward.default, _aten.threshold_backward.default, _pointwise()}
+    others = {slot for op in ops if op.func not in reads_only for slot in op.reads}
+    return [
+        replace(op, func=_PoolBack()) if op.func is _aten.max_pool2d_with_indices_backward.default and op.outs[0] not in others else op
+        for op in ops
+    ]
+
+
+class _PoolBack:
+    def __init__(self) -> None:
+        self._found: Tensor | None = None
+
+    def __call__(self, slope: Tensor, images: Tensor, *how: Any) -> Tensor:
+        if self._found is None:
+            self._found = torch.empty_like(images)
+        return _aten.max_pool2d_with_indices_backward.grad_input(slope, images, *how, grad_input=self._found)
+
+
+def _pointwise() -> Any:
+    return torch.ops.mkldnn._convolution_pointwise.default
+
+
 def _relu_after(ops: list[_Op], readers: list[int]) -> int | None:
     """The line with the ReLU of a convolution's output, if nobody sees what that was before."""
     first = next(iter(readers), None)
@@ -265,7 +290,7 @@ def _convolution(
     how = list(padding), list(stride), list(dilation), groups
     weight = weight.detach().contiguous(memory_format=torch.channels_last)
     packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *how, list(op.shapes[0]))  # type: ignore[arg-type]
-    return _Op(torch.ops.mkldnn._convolution_pointwise.default, (image, packed, bias, *how, after, [], ""), {}, outs, False, op.shapes)
+    return _Op(_pointwise(), (image, packed, bias, *how, after, [], ""), {}, outs, False, op.shapes)
 
 
 class _Program:
@@ -278,10 +303,11 @@ class _Program:
         last = {slot: number for number, op in enumerate(ops) for slot in (*op.outs, *op.reads) if slot is not None}
         self._lines = []
         for number, op in enumerate(lines):
-            simple = all(isinstance(a, _Slot) or not any(_found(_Slot, a)) for a in op.args) and not any(_found(_Slot, op.kwargs))
-            places = [(i, a) for i, a in enumerate(op.args) if isinstance(a, _Slot)] if simple else None
+            # Nearly all operations are given what they read one by one, and not in lists.
+            places = [(i, a) for i, a in enumerate(op.args) if isinstance(a, _Slot)]
+            simple = len(places) == len(list(op.reads))
             free = [slot for slot in {*op.outs, *op.reads} if slot is not None and last[slot] == number]
-            self._lines.append((op.func, list(op.args), op.kwargs, places, op.outs, op.several, free))
+            self._lines.append((op.func, list(op.args), op.kwargs, places if simple else None, op.outs, op.several, free))
         self._count = 1 + max(last, default=0)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
@@ -296,9 +322,9 @@ class _Program:
                     for place, slot in places:
                         args[place] = held[slot]
                     made = func(*args, **kwargs)
-                for slot, tensor in zip(outs, made if several else (made,), strict=False):
-                    if slot is not None:
-                        held[slot] = tensor
-                for slot in free:
-                    held[slot] = None
+                for out, tensor in zip(outs, made if several else (made,), strict=False):
+                    if out is not None:
+                        held[out] = tensor
+                for done in free:
+                    held[done] = None
             return _mapped(_Slot, list(self._end), held.__getitem__)

@@ -221,8 +221,8 @@ class _GramDistance(torch.autograd.Function):
         if _large(maps):
             return joined([F.conv2d(m, s[:, :, None, None]) for m, s in zip(maps.split(1), slope, strict=True)]), None, None
         if maps.is_contiguous(memory_format=torch.channels_last):
-            return (flat.mT @ slope).mT.unflatten(2, maps.shape[2:]), None, None
-        return (slope @ flat).view(maps.shape), None, None
+            return torch.bmm(flat.mT, slope).mT.unflatten(2, maps.shape[2:]), None, None
+        return torch.bmm(slope, flat).view(maps.shape), None, None
 
 
 def _large(maps: Tensor) -> bool:

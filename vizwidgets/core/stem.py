@@ -113,7 +113,8 @@ class _Strided(torch.autograd.Function):
         (groups,) = ctx.saved_tensors
         found = _shuffled(F.conv2d(grad, groups, padding=groups.shape[2] - 1), ctx.stride)
         (top, left), (height, width), (h, w) = ctx.padding, ctx.shape[2:], found.shape[2:]
-        return F.pad(found, (-left, width + left - w, -top, height + top - h)), None, None, None, None
+        margins = -left, width + left - w, -top, height + top - h
+        return F.pad(found, margins) if any(margins) else found, None, None, None, None
 
 
 def _shuffled(x: Tensor, stride: int) -> Tensor:

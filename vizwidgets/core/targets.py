@@ -168,6 +168,13 @@ def of_image(target: Target, index: int) -> Target:
     return Sum(tuple((w, of_image(t, index)) for w, t in target.terms)) if isinstance(target, Sum) else target
 
 
+def unchanging(target: Target) -> bool:
+    """Whether it scores by the same rule for good, as the targets of this package do; of others nobody knows."""
+    if isinstance(target, (Sum, Each)):
+        return all(map(unchanging, target.targets if isinstance(target, Each) else [t for _, t in target.terms]))
+    return type(target).__module__.startswith("vizwidgets.")
+
+
 @dataclass(frozen=True, repr=False)
 class _Class(Target):
     index: int | str

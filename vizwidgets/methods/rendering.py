@@ -46,7 +46,7 @@ class History:
 
 
 def _bytes(step: ImageStep) -> Tensor:
-    return (step.image * 255).round().to(torch.uint8)
+    return (step.image * 255).round_().to(torch.uint8)
 
 
 def rendering_run(
