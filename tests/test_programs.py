@@ -53,20 +53,18 @@ def read_off(module: Callable[[Tensor], Tensor], shape: tuple[int, ...] = (2, 3,
     return len(calls) == 2
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", MATRIX)
-def test_networks(name: str, dtype: torch.dtype) -> None:
-    module = make(name).to(dtype).eval().requires_grad_(False)
+def test_networks(name: str) -> None:
+    module = make(name).eval().requires_grad_(False)
     of = vw.as_net(module, size=MATRIX[name][1])
     target = vw.Logit(1).resolve(of)
     passes = Programmed()
-    of(picture(of).to(dtype))  # the first pass of a `Net` makes what those after it keep
-    for i in range(4):
-        x = picture(of, 2, seed=i).to(dtype)
+    of(picture(of))  # the first pass of a `Net` makes what those after it keep
+    for i in range(3):
+        x = picture(of, 2, seed=i)
         found, expected = passes(partial(_pass, of, target, target), x), _pass(of, target, target, x)
-        near = 1e-4 if dtype == torch.float32 else 1e-11
         for a, b in zip(found, expected, strict=True):
-            torch.testing.assert_close(a, b, rtol=near, atol=near * float(b.detach().abs().max()))
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.detach().abs().max()))
     plain = not any("attention" in type(m).__name__.lower() for m in module.modules())
     assert passes._program is not None or not plain
 

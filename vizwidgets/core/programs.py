@@ -15,6 +15,7 @@ from .modes import submodules
 _aten = torch.ops.aten
 # What tells numbers to the code that calls, which may then go another way, and what is drawn at random.
 _UNREPEATABLE = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.nondeterministic_seeded}
+_SMALL = 2**21  # numbers
 _ALIASES = (_aten.detach.default, _aten.alias.default)
 
 Pass = Callable[..., Sequence[Tensor]]
@@ -246,13 +247,17 @@ def _packed(ops: list[_Op]) -> list[_Op]:
 
 
 def _in_place(ops: list[_Op]) -> list[_Op]:
-    """With gradients of pooling, mostly zeros, in memory of their own: to ask for some takes longer than to fill it."""
+    """With gradients of pooling in memory of their own: while they are small, to ask for some takes longer than to fill it with zeros."""
     reads_only = {_aten.convolution_backward.default, _aten.threshold_backward.default, _pointwise()}
     others = {slot for op in ops if op.func not in reads_only for slot in op.reads}
-    return [
-        replace(op, func=_PoolBack()) if op.func is _aten.max_pool2d_with_indices_backward.default and op.outs[0] not in others else op
-        for op in ops
-    ]
+
+    def suits(op: _Op) -> bool:
+        if op.func is not _aten.max_pool2d_with_indices_backward.default or op.outs[0] in others:
+            return False
+        pooled = op.shapes[1]
+        return pooled is not None and pooled.numel() <= _SMALL
+
+    return [replace(op, func=_PoolBack()) if suits(op) else op for op in ops]
 
 
 class _PoolBack:
