@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from nets import MATRIX, make, picture
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 import vizwidgets as vw
 from vizwidgets.core import programs
@@ -31,12 +32,18 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
 def there_and_back(module: Callable[[Tensor], Tensor], x: Tensor) -> list[Tensor]:
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        score = module(x).square().flatten(1).sum(1)
+        # As a `Net` gives images to its module.
+        score = module(x.contiguous(memory_format=torch.channels_last)).square().flatten(1).sum(1)
         return [score.detach(), *torch.autograd.grad(score.sum(), x)]
 
 
-def read_off(module: Callable[[Tensor], Tensor], shape: tuple[int, ...] = (2, 3, 16, 20), dtype: torch.dtype = torch.float32) -> bool:
-    """Whether the third pass is read off; checks that all passes are right."""
+def quickly(passes: Programmed) -> int:
+    """How many convolutions of a program are those of PyTorch's compiler."""
+    return sum(line[0] is programs._pointwise() for line in passes._program._lines)
+
+
+def read_off(module: Callable[[Tensor], Tensor], shape: tuple[int, ...] = (2, 3, 16, 20), dtype: torch.dtype = torch.float32) -> int | None:
+    """How many convolutions are quick once passes are read off, if they are; checks that all passes are right."""
     passes, calls = Programmed(), []
 
     def do(x: Tensor) -> list[Tensor]:
@@ -50,7 +57,7 @@ def read_off(module: Callable[[Tensor], Tensor], shape: tuple[int, ...] = (2, 3,
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=near, atol=near * float(b.abs().max()))
     assert len(calls) in (2, 5)
-    return len(calls) == 2
+    return quickly(passes) if len(calls) == 2 else None
 
 
 @pytest.mark.parametrize("name", MATRIX)
@@ -67,16 +74,18 @@ def test_networks(name: str) -> None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.detach().abs().max()))
     plain = not any("attention" in type(m).__name__.lower() for m in module.modules())
     assert passes._program is not None or not plain
+    single = any(isinstance(m, nn.Conv2d) and m.weight.dtype == torch.float32 for m in module.modules())
+    assert not (plain and single and of.channels == 3 and name != "viewed") or quickly(passes)
 
 
 @pytest.mark.parametrize("after", [
     lambda x: F.relu(x), lambda x: F.relu_(x), lambda x: F.relu(x) + x, lambda x: F.relu_(x[:, :4]), lambda x: x.relu().clamp(max=0.5), lambda x: F.relu6(x),
-    lambda x: F.relu_(x) + x, lambda x: torch.cat([F.relu_(x), x], 1), lambda x: x.detach().relu() + x, lambda x: (x.view(2, -1), F.relu_(x))[0],
+    lambda x: F.relu_(x) + x, lambda x: torch.cat([F.relu_(x), x], 1), lambda x: x.detach().relu() + x, lambda x: (x.permute(0, 2, 3, 1), F.relu_(x))[0],
     lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True), lambda x: F.max_pool2d(F.relu_(x), 2)[:, 1:], lambda x: F.avg_pool2d(x, 2),
     lambda x: F.relu(F.max_pool2d(x, 3, 1, 1)) * x, lambda x: F.leaky_relu(x), lambda x: torch.sigmoid(x), lambda x: x.transpose(2, 3) @ x,
 ])  # fmt: skip
 def test_what_comes_after_a_convolution(after: Callable[[Tensor], Tensor]) -> None:
-    assert read_off(lambda x: after(CONV.requires_grad_(False)(x)))
+    assert read_off(lambda x: after(CONV.requires_grad_(False)(x))) == 2
 
 
 @pytest.mark.parametrize("module", [
@@ -85,7 +94,7 @@ def test_what_comes_after_a_convolution(after: Callable[[Tensor], Tensor]) -> No
     lambda x: x.new_zeros(2, 3).add_(x[:, :, 0, 0]), lambda x: torch.zeros(2, 3).copy_(x[:, :, 0, 0]).mul_(2),
 ])  # fmt: skip
 def test_operations_of_all_sorts(module: Callable[[Tensor], Tensor]) -> None:
-    assert read_off(module)
+    assert read_off(module) == 0
 
 
 @pytest.mark.parametrize("conv", [
@@ -95,7 +104,9 @@ def test_operations_of_all_sorts(module: Callable[[Tensor], Tensor]) -> None:
 ])  # fmt: skip
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_convolutions(conv: nn.Module, layout: torch.memory_format) -> None:
-    assert read_off(lambda x: F.relu(conv.requires_grad_(False)(x.contiguous(memory_format=layout))))
+    quick = read_off(lambda x: F.relu(conv.requires_grad_(False)(x.contiguous(memory_format=layout))))
+    there, back = isinstance(conv, nn.Conv2d), getattr(conv, "padding", 0) != (4, 4) and conv.stride == (1, 1) and conv.groups == 1
+    assert quick == (there + (there and back and conv.dilation == (1, 1)) if layout == torch.channels_last else 0)
 
 
 class Counting(nn.Module):
@@ -127,14 +138,14 @@ def through_numpy(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("module", [
-    Counting(), Marking(), through_numpy, lambda x: CONV(x) if x.mean() > 0.5 else x, lambda x: x * x.detach().max().item(),
+    Counting(), Marking(), through_numpy, lambda x: CONV(x) if x.mean() > 0.3 else x, lambda x: x * x.detach().max().item(),
     lambda x: x[:, :, x.detach()[0, 0, :, 0] > 0.5], lambda x: x * len(x.detach()[x.detach() > 0.5]),
     lambda x: x * x.detach().flatten().tolist()[0],
 ], ids=["counts", "writes", "numpy", "if", "item", "some", "how many", "list"])  # fmt: skip
 def test_what_does_more_than_its_operations_is_done_as_usual(module: Callable[[Tensor], Tensor]) -> None:
     passes = Programmed()
     for i in range(5):
-        x = random(2, 3, 8, 8, seed=i)
+        x = random(2, 3, 8, 8, seed=i) * (1 if i < 3 else 0.2)
         before = module.count if isinstance(module, Counting) else 0
         found = passes(partial(there_and_back, module), x)
         if isinstance(module, Counting):
@@ -166,6 +177,19 @@ def test_an_error_is_the_networks_own() -> None:
 
     with pytest.raises(KeyError, match="its own"):
         Programmed()(partial(there_and_back, module), random(1, 3, 8, 8))
+
+
+def test_a_network_that_cannot_be_written_down_goes_on() -> None:
+    def module(x: Tensor) -> Tensor:
+        if _get_current_dispatch_mode() is not None:
+            raise RuntimeError("watched")
+        return torch.sin(x)
+
+    passes = Programmed()
+    for i in range(3):
+        for a, b in zip(passes(partial(there_and_back, module), x := random(1, 3, 8, 8, seed=i)), there_and_back(torch.sin, x), strict=True):
+            assert torch.equal(a, b)
+    assert passes._refused
 
 
 def test_images_of_another_shape_or_type_are_done_as_usual() -> None:
@@ -216,7 +240,9 @@ def test_a_faster_way_that_gives_other_numbers_is_not_taken(monkeypatch) -> None
     module = nn.Sequential(CONV, nn.ReLU()).requires_grad_(False)
     real = programs._convolution
     monkeypatch.setattr(programs, "_convolution", lambda op, image, weight, *rest: real(op, image, 1.001 * weight, *rest))
-    assert read_off(module)
+    assert read_off(module) == 0
+    monkeypatch.undo()
+    assert read_off(module) == 2
 
 
 def steps(machine: ImageOptimizer, count: int, change: Callable[[int], None] = lambda i: None) -> list[tuple[dict[str, Tensor], Tensor]]:
@@ -265,6 +291,8 @@ def test_changes_between_two_steps_count() -> None:
     def change(machine: ImageOptimizer, i: int) -> None:
         if i == 8:
             machine.target = vw.Channel("stage2", 1)
+        if i == 11:
+            machine.target = vw.Channel("stage2", 5)  # of the same layers
         if i == 14:
             machine.transforms = [Jitter(2)]
         if i == 20:
