@@ -43,7 +43,7 @@ class Lbfgs:
     VAIN = 2
 
     def __init__(self, values: list[Tensor], lr: float = 1.0, memory: int = 10) -> None:
-        # Not a `torch.optim.Optimizer`: its bookkeeping takes as long as a tenth of a light network's pass.
+        # As of `Adam`, no bookkeeping around it.
         (self._values,) = values
         self.param_groups = [{"lr": lr}]
         self._memory = memory

@@ -37,6 +37,7 @@ OPTIMIZERS: dict[str, Any] = {
     "lbfgs": Lbfgs,
 }
 FOLD_AFTER = 4  # steps, for a faster copy of the network takes as long as some of them to make
+PROGRAM_AFTER = 8  # steps, for to write passes down and to try the program takes as long as two or three more
 # What may be changed between two steps; each change is written down.
 CHANGEABLE = ("target", "lr", "transforms", "rules", "normalize")
 
@@ -224,7 +225,7 @@ class ImageOptimizer:
 
     def _passes(self, net: Net) -> Programmed | None:
         """Of the copy that a long run computes with the passes, as soon as they are the same at each step."""
-        if net is self.net or self.index < self.redirect:
+        if net is self.net or self.index < max(self.redirect, PROGRAM_AFTER):
             return None
         now = net, self.target, self._view.transforms
         if self._programmed is None or any(a is not b for a, b in zip(self._programmed[0], now, strict=True)):

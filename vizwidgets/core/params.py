@@ -131,7 +131,7 @@ class FourierImage:
 
 
 class _Synthesis(torch.autograd.Function):
-    """Pixels of Fourier coefficients. By hand: the usual way back takes twice as long, a tenth of a light network's."""
+    """Pixels of Fourier coefficients. By hand, for the usual way back takes twice as long."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weights: Tensor, weights_back: Tensor, colours: Tensor | None, size: tuple[int, int]) -> Tensor:
