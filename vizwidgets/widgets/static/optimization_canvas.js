@@ -285,7 +285,8 @@ function render({ model, el }) {
   listen(model, "change:sliders", () => { next.hidden = !sliders.show(); }, signal, true);
   listen(model, "change:frame", forget, signal, true);
   const receive = (content, buffers) => {
-    if (content.frame) take({ data: buffers[0], number: content.frame, index: content.index });
+    if (content.frame && past !== null) model.send({ ack: content.frame });      // it would take the place of a picture of the past
+    else if (content.frame) take({ data: buffers[0], number: content.frame, index: content.index });
     else if (content.view !== view) return;
     else if (content.past !== undefined) {
       if (past !== null) {
