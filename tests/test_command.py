@@ -245,6 +245,7 @@ def own(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["my_nets.py:small", "my_nets.py:module", "my_nets:small"])
 def test_a_network_of_ones_own(own, tmp_path, name):
     shown = own(name)

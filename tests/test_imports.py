@@ -148,6 +148,7 @@ assert not {{m.split(".")[0] for m in sys.modules}} & {blocked!r}
 """
 
 
+@pytest.mark.long
 def test_the_engine_works_without_a_notebook(tmp_path: Path) -> None:
     program = tmp_path / "engine.py"
     program.write_text(ENGINE.format(blocked=NOTEBOOK))

@@ -104,6 +104,7 @@ def test_a_zoom_shows_finished_dreams_only(flowers, x) -> None:
     assert all(torch.equal(f, (d * 255).round().to(torch.uint8)) for f, d in zip(frames, dreams, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", vw.PRESETS)
 def test_every_preset_raises_the_score(name, flowers) -> None:
     result = vw.visualize(flowers, vw.Logit("tulip"), steps=40, preset=name, batch=2).result()

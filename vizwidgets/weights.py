@@ -61,7 +61,8 @@ def _reason(e: Exception, path: Path) -> str:
     # What torch says here advises to switch the protection off.
     code = re.search(r"GLOBAL ([\w.]+)", str(e))
     if code is None:
-        return f"it begins with {path.open('rb').read(12)!r}, as no file of torch.save does"
+        with path.open("rb") as file:
+            return f"it begins with {file.read(12)!r}, as no file of torch.save does"
     return f"it holds more than tensors ({code[1]}). Only tensors are read, never pickled code: save model.state_dict(), not the model"
 
 
