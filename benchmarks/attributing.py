@@ -28,6 +28,7 @@ AT_LEAST = {"squeezenet1_1": 1.7, "googlenet": 1.7, "resnet18": 1.1, "resnet50":
 COARSE = {"googlenet": 12, "resnet50": 12, "vgg16": 16}  # strides of what would take minutes; the time for a window is the same
 GRADIENTS = {"squeezenet1_1": "features.12", "googlenet": "inception5b", "resnet18": "layer4", "vgg16": "features.29", "flowers": "stage4"}
 PHOTOS = 50
+PARTS = ("against_captum", "order_and_preview", "gradients")
 
 
 def network(name: str) -> vw.Net:
@@ -84,7 +85,7 @@ def against_captum() -> str:
     """Whole maps, and the first picture of each, on one thread and on as many as PyTorch takes."""
     own = torch.get_num_threads()
     try:
-        return "\n\n".join(_against_captum(threads) for threads in sorted({1, own}))
+        return "\n\n".join(["## occlusion over Captum", *(_against_captum(threads) for threads in sorted({1, own}))])
     finally:
         torch.set_num_threads(own)
 
@@ -125,7 +126,7 @@ def order_and_preview() -> str:
     net = network("squeezenet1_1")
     photos = photographs(net, PHOTOS)
     if not photos:
-        return "No photographs at hand: order and preview were not measured."
+        return "## occlusion, what comes first\n\nNo photographs at hand: order and preview were not measured."
     found, ranks, times = [], [], []
     for i, x in enumerate(photos):
         target = vw.Logit(int(net(x).argmax()))
@@ -146,7 +147,7 @@ def order_and_preview() -> str:
             took_rough, rough = seconds(lambda run=run: run(precision="bfloat16").result().map)
             times.append(took_rough / took)
             ranks.append(spearmanr(rough.flatten(), exact.flatten()).statistic)
-    text = (f"A third of the windows finds {100 * sum(found) / len(found):.0f} % of the 5 % of the pixels that matter most "
+    text = (f"## occlusion, what comes first\n\nA third of the windows finds {100 * sum(found) / len(found):.0f} % of the 5 % of the pixels that matter most "
             f"(mean of {len(found)} photographs, at least 80 % wanted; the worst {100 * min(found):.0f} %).")  # fmt: skip
     if ranks:
         text += (f" With bfloat16 a map takes {sum(times) / len(times):.2f} of the time; its rank correlation to the exact one is "
@@ -179,10 +180,6 @@ def gradients() -> str:
             name, f"{median(times['raw']) * 1e3:.1f}", f"{over(times['saliency'], times['raw']):.2f}",
             f"{over(times['guided'], times['raw']):.2f}", f"{over(times['gradcam'], times['layer']):.2f} ({layer})",
         ])  # fmt: skip
-    return table(["network", "forward and back to the image, ms", "saliency (limit 1.05)", "guided backprop (1.25)",
-                  "Grad-CAM, over the pass to its layer (1.10)"], rows)  # fmt: skip
-
-
-def measure() -> str:
-    """The sections as Markdown."""
-    return "\n\n".join(["## attribution", against_captum(), order_and_preview(), gradients()])
+    return "## gradients and Grad-CAM\n\n" + table(
+        ["network", "forward and back to the image, ms", "saliency (limit 1.05)", "guided backprop (1.25)",
+         "Grad-CAM, over the pass to its layer (1.10)"], rows)  # fmt: skip
