@@ -204,6 +204,12 @@ def test_gradient_equals_plain_autograd(name: str) -> None:
     assert all(p.grad is None for p in of.module.parameters())
 
 
+def test_scores_of_a_network_with_fewer_bits_are_in_single_precision() -> None:
+    of = vw.as_net(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(torch.bfloat16), size=16)
+    for target in (Channel("0", 1), Neuron("0", 1, 2, 3), Logit(1)):
+        assert vw.score(of, target, picture(of)).dtype == torch.float32
+
+
 def test_gradient_of_a_neuron_against_finite_differences() -> None:
     of = net("double")
     x = picture(of, size=(9, 9)).double()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from math import isfinite
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -43,18 +43,14 @@ def score(net: Net | nn.Module, target: Target, images: Tensor) -> Tensor:
 def read(net: Net, target: Target, images: Tensor, picture: Tensor | None = None) -> dict[str, Tensor]:
     """What a resolved target reads when the network sees `images`; ``"input"`` is `picture`, by default the images."""
     wanted = target.layers - {INPUT, OUTPUT}
+    found = {INPUT: images if picture is None else picture}
     acts: dict[str, Tensor] = {}
-    output = None
     if OUTPUT in target.layers:
-        with net.lock, ExitStack() as stack:
-            acts = stack.enter_context(extract(net, *wanted)) if wanted else {}
-            output = net(images)
+        with net.lock, extract(net, *wanted) if wanted else nullcontext(acts) as acts:
+            found[OUTPUT] = net(images)
     elif wanted:
         acts = activations(net, images, *wanted)
-    found: dict[str, Any] = {**{k: _float(v) for k, v in acts.items()}, INPUT: images if picture is None else picture}
-    if output is not None:
-        found[OUTPUT] = output
-    return found
+    return found | {k: _float(v) for k, v in acts.items()}
 
 
 def gradient(
@@ -102,7 +98,7 @@ def on_cpu(x: Tensor) -> Tensor:
 
 def finite_scores(net: Net, scores: Tensor) -> Tensor:
     """The scores themselves, or ValueError where one is no number."""
-    if not isfinite(scores.sum()):
+    if not all(map(isfinite, scores.flatten().tolist())):
         raise ValueError(f"{net.name or 'the network'} gives the score {scores.tolist()}: its weights hold NaN, or it overflows")
     return scores
 

@@ -32,7 +32,7 @@ def make_recipe(net: Net | None, method: str, inputs: dict[str, Any], options: d
         "net": net and {"name": net.name, "sha256": net.sha256, "mean": list(net.mean), "std": list(net.std),
                         "layouts": dict(net.layouts)},
         "method": method,
-        "inputs": {k: v.detach().cpu().clone() if isinstance(v, Tensor) else v for k, v in inputs.items()},
+        "inputs": {k: v.detach().to("cpu", copy=True) if isinstance(v, Tensor) else v for k, v in inputs.items()},
         "options": dict(options),
         "seed": options.get("seed"),
         "threads": torch.get_num_threads(),
