@@ -30,9 +30,9 @@ CLASS = vw.Logit(3)
 class Normalised(nn.Module):
     """A network with its normalisation inside, for Captum."""
 
-    def __init__(self, of: vw.Net) -> None:
+    def __init__(self, of: vw.Net, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self.module, self.of = make("resnet").double().eval(), (of.mean, of.std)
+        self.module, self.of = make("resnet").to(dtype).eval(), (of.mean, of.std)
 
     def forward(self, x: Tensor) -> Tensor:
         mean, std = (x.new_tensor(v).view(1, -1, 1, 1) for v in self.of)
@@ -62,18 +62,19 @@ CAPTUM = {
 }
 
 
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("name", CAPTUM)
 @pytest.mark.filterwarnings("ignore")
-def test_the_same_as_captum(name: str, monkeypatch) -> None:
+def test_the_same_as_captum(name: str, dtype: torch.dtype, near: float, monkeypatch) -> None:
     # Captum rounds the weights of the Gauss-Legendre rule to single precision.
     points, weights = np.polynomial.legendre.leggauss(12)
     monkeypatch.setattr(np.polynomial.legendre, "leggauss", lambda n: (points, 2 * (weights / 2).astype(np.float32).astype(float)))
     ours, theirs = CAPTUM[name]
-    of = double("resnet")
-    x = picture(of, batch=2).double()
-    mine, peer = ours(of, x), theirs(Normalised(of), x).detach()
+    of = double("resnet") if dtype == torch.float64 else net("resnet")
+    x = picture(of, batch=2).to(dtype)
+    mine, peer = ours(of, x), theirs(Normalised(of, dtype), x).detach()
     assert peer.abs().max() > 0
-    assert (mine - peer).abs().max() <= 1e-9 * peer.abs().max()
+    assert mine.dtype == dtype and (mine - peer).abs().max() <= near * peer.abs().max()
 
 
 def test_smoothgrad_is_the_mean_over_its_noise() -> None:

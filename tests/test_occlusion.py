@@ -45,13 +45,16 @@ def test_it_is_the_loop_by_hand(window, stride, only_window: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @pytest.mark.parametrize(("window", "stride"), SHAPES)
-def test_the_same_as_captum(window, stride) -> None:
-    of, module = net("functional"), make("functional").eval()
-    x = picture(of, batch=2)
-    peer = attr.Occlusion(module).attribute(x, (3, *window), strides=(3, *stride), target=3, baselines=0.5)[:, 0]
+def test_the_same_as_captum(window, stride, dtype, near, monkeypatch) -> None:
+    of, module = (double if dtype == torch.float64 else net)("functional"), make("functional").to(dtype).eval()
+    x = picture(of, batch=2).to(dtype)
+    with monkeypatch.context() as m:
+        m.setattr(Tensor, "float", lambda v: v.to(dtype))  # Captum rounds its sums to single precision
+        peer = attr.Occlusion(module).attribute(x, (3, *window), strides=(3, *stride), target=3, baselines=0.5)[:, 0]
     mine = occlusion(of, x, CLASS, window=window, stride=stride).result().map
-    assert (mine - peer).abs().max() <= 1e-4 * peer.abs().max()
+    assert mine.dtype == dtype and (mine - peer).abs().max() <= near * peer.abs().max()
 
 
 def test_drops_of_a_tiling_add_up_for_a_linear_score() -> None:
